@@ -1,0 +1,5 @@
+//! Servers: connections, pools, health, cancel.
+
+pub mod options;
+
+pub use options::{ControlRole, PoolMode, PoolOptions, ReplicaOptions};

@@ -1,0 +1,2 @@
+//! The `shardyard` program.
+fn main() {}

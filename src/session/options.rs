@@ -1,0 +1,66 @@
+//! Options of clients' sessions, filled by `config`.
+
+use std::time::Duration;
+
+use crate::backend::PoolMode;
+
+/// How a client proves who it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AuthMethod {
+    /// SCRAM-SHA-256, over TLS also SCRAM-SHA-256-PLUS.
+    #[default]
+    ScramSha256,
+    Md5,
+    /// Cleartext password; only sensible over TLS.
+    Password,
+    Trust,
+}
+
+/// One application role. The proxy logs in to the servers as the same role unless `server_user` says otherwise.
+#[derive(Clone, PartialEq, Eq)]
+pub struct User {
+    pub name: String,
+    pub auth: AuthMethod,
+    /// Clear text. Needed to log in to servers, and for SCRAM and md5 clients.
+    pub password: Option<String>,
+    pub server_user: Option<String>,
+    pub server_password: Option<String>,
+    pub pool_mode: PoolMode,
+    /// Overrides the pools' size for this user.
+    pub pool_size: Option<usize>,
+    /// May use the admin console (the database `shardyard`).
+    pub admin: bool,
+}
+
+impl std::fmt::Debug for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("User").field("name", &self.name).field("auth", &self.auth).finish_non_exhaustive()
+    }
+}
+
+/// Bounds of sessions and of the statement cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionOptions {
+    /// Most clients per process; the next is refused with `53300`. 20,000 by default.
+    pub clients_max: usize,
+    /// How long login may take. 60 s by default.
+    pub login_timeout: Duration,
+    /// Templates kept in the statement cache. 10,000 by default.
+    pub templates_max: usize,
+    /// Longer statements are planned each time. 64 KiB by default.
+    pub cached_statement_bytes_max: usize,
+    /// Prepared statements of one client; the next is refused with `54000`. 10,000 by default.
+    pub prepared_max: usize,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self {
+            clients_max: 20_000,
+            login_timeout: Duration::from_secs(60),
+            templates_max: 10_000,
+            cached_statement_bytes_max: 64 * 1024,
+            prepared_max: 10_000,
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! SQL text: lexing, templates, parsing into facts. Knows nothing of schemas, shards or sockets.
+
+pub mod command;
+pub mod template;

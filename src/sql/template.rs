@@ -1,0 +1,1 @@
+//! Replaces a statement's literals by markers, so that statements of one shape share one plan.

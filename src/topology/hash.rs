@@ -1,0 +1,1 @@
+//! Canonical text, md5 and bucket of a shard key.

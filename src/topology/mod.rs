@@ -1,0 +1,12 @@
+//! Where rows live: keys, buckets, shards, tables. Pure data and pure functions.
+
+pub mod endpoint;
+pub mod hash;
+pub mod id;
+pub mod schema;
+pub mod shard_map;
+
+pub use endpoint::Endpoint;
+pub use id::{BucketId, MapVersion, ShardId};
+pub use schema::{KeyType, Placement, Relation, Schema};
+pub use shard_map::{Shard, ShardMap};

@@ -1,0 +1,119 @@
+//! The cluster's tables, views and functions as the proxy knows them, learned from the home shard.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The types a shard key may have. Types with one canonical text are colocated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyType {
+    SmallInt,
+    Integer,
+    BigInt,
+    Text,
+    Varchar,
+    /// `char(n)`: compared without trailing blanks, hashed without them.
+    Char,
+    Uuid,
+}
+
+/// Where a relation's rows live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// On the shard of the row's key.
+    Sharded { key_column: String, key_type: KeyType },
+    /// Whole, on every shard.
+    Reference,
+    /// On the home shard.
+    Single,
+}
+
+/// What a relation is, as `pg_class.relkind` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelationKind {
+    Table,
+    PartitionedTable,
+    View,
+    MaterializedView,
+    ForeignTable,
+    Sequence,
+}
+
+/// One column, in order of `attnum`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    pub name: String,
+    /// `pg_type.oid`.
+    pub type_oid: u32,
+    pub not_null: bool,
+    /// Whether the column has a default that calls a volatile function (nextval, random, clock), or is an identity.
+    pub volatile_default: bool,
+}
+
+/// One relation of a user schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relation {
+    pub schema: String,
+    pub name: String,
+    pub kind: RelationKind,
+    pub placement: Placement,
+    pub columns: Vec<Column>,
+    /// For a view: its query as `pg_get_viewdef` prints it. A view's placement is `Single` when all it reads is
+    /// single or reference, `Reference` when all it reads is reference, and `Sharded` (with the first sharded table's key) otherwise.
+    pub view_query: Option<String>,
+}
+
+/// `pg_proc.provolatile`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Volatility {
+    Immutable,
+    Stable,
+    Volatile,
+}
+
+/// What is known of all functions that share a name: the worst of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FunctionFacts {
+    pub volatility: Volatility,
+    /// Whether the body of a user's function names a sharded table, so that its answer depends on the shard it runs on.
+    pub names_sharded_table: bool,
+}
+
+/// Everything the planner may ask. Immutable once made; replaced as a whole.
+#[derive(Clone, Debug, Default)]
+pub struct Schema {
+    /// Grows when the proxy learns anew; part of the statement cache's key.
+    pub version: u64,
+    relations: HashMap<String, HashMap<String, Arc<Relation>>>,
+    functions: HashMap<String, FunctionFacts>,
+}
+
+impl Schema {
+    #[must_use]
+    pub fn new(version: u64, relations: Vec<Relation>, functions: HashMap<String, FunctionFacts>) -> Self {
+        let mut by_schema: HashMap<String, HashMap<String, Arc<Relation>>> = HashMap::new();
+        for relation in relations {
+            by_schema.entry(relation.schema.clone()).or_default().insert(relation.name.clone(), Arc::new(relation));
+        }
+        Self { version, relations: by_schema, functions }
+    }
+
+    /// The relation `name`: in `schema` if given, else in the first schema of `search_path` that has it.
+    #[must_use]
+    pub fn relation(&self, schema: Option<&str>, name: &str, search_path: &[String]) -> Option<&Arc<Relation>> {
+        match schema {
+            Some(schema) => self.relations.get(schema)?.get(name),
+            None => search_path.iter().find_map(|schema| self.relations.get(schema)?.get(name)),
+        }
+    }
+
+    /// All functions called `name`, folded into one; `None` for a name that no user or built-in function has.
+    #[must_use]
+    pub fn function(&self, name: &str) -> Option<FunctionFacts> {
+        self.functions.get(name).copied()
+    }
+
+    /// Every relation, in no order.
+    pub fn relations(&self) -> impl Iterator<Item = &Arc<Relation>> {
+        self.relations.values().flat_map(HashMap::values)
+    }
+}

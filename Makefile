@@ -1,0 +1,34 @@
+# What a person types. Each target installs what is missing first (scripts/setup).
+.PHONY: help demo dev test soak bench lint unit drivers
+
+help:
+	@echo "make demo   a cluster of four shards, filled, loaded and taken down again"
+	@echo "make dev    the same set-up, staying up until Ctrl-C"
+	@echo "make test   format, lints, every test, the drivers' suites"
+	@echo "make soak   the saturation test at its full length"
+	@echo "make bench  direct PostgreSQL, PgBouncer and Shardyard side by side"
+	@echo "make lint   format and lints only"
+
+demo:
+	@scripts/setup server
+	@scripts/demo
+
+dev:
+	@scripts/setup server
+	@scripts/demo --stay
+
+test:
+	@scripts/setup server drivers
+	@scripts/test
+
+soak:
+	@scripts/setup server
+	SHARDYARD_SOAK=1 cargo test --test cluster -- saturation
+
+bench:
+	@scripts/setup server bench
+	@scripts/bench
+
+lint:
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings

@@ -8,4 +8,4 @@ pub mod route;
 
 pub use plan::{Access, Plan, Planner};
 pub use refusal::Refusal;
-pub use route::{ParameterValues, Route};
+pub use route::{Hint, HintTarget, ParameterValues, Route, Values};

@@ -1,5 +1,7 @@
 //! Where one execution of a statement goes.
 
+use crate::routing::plan::Access;
+use crate::sql::literal::Literal;
 use crate::topology::ShardId;
 
 /// Where one execution of a statement goes. The later multi-shard routes (scatter, gather, split) join here.
@@ -24,4 +26,29 @@ pub struct ParameterValues<'a> {
     pub formats: &'a [i16],
     /// Type oids from Parse; 0 or absent where Parse left them open (then the key column's type counts).
     pub types: &'a [u32],
+}
+
+/// Where the values of one execution stand.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Values<'a> {
+    /// The statement's text, the one that was scanned.
+    pub text: &'a [u8],
+    pub literals: &'a [Literal],
+    pub parameters: ParameterValues<'a>,
+    /// The client's encoding is not UTF-8: keys with bytes outside ASCII are refused, their hash is made of UTF-8.
+    pub other_encoding: bool,
+}
+
+/// What a hint asks for: the shard of a key, or a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HintTarget {
+    Key(String),
+    Shard(u16),
+}
+
+/// The session's `SET shardyard.key`, `shardyard.shard` and the like. Hints in the statement's text win over it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hint {
+    pub target: Option<HintTarget>,
+    pub access: Option<Access>,
 }

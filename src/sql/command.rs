@@ -34,11 +34,17 @@ pub enum Command {
     /// SELECT, INSERT, UPDATE, DELETE, MERGE, VALUES, TABLE, EXPLAIN of those, and everything the session need not know.
     Query,
     /// BEGIN or START TRANSACTION, of a form known to be valid (else `Query`). `read_only` as far as it says so.
-    Begin { read_only: Option<bool> },
+    Begin {
+        read_only: Option<bool>,
+    },
     /// COMMIT or END.
-    Commit { chain: bool },
+    Commit {
+        chain: bool,
+    },
     /// ROLLBACK or ABORT.
-    Rollback { chain: bool },
+    Rollback {
+        chain: bool,
+    },
     Savepoint(String),
     Release(String),
     RollbackTo(String),
@@ -46,26 +52,56 @@ pub enum Command {
     TwoPhase,
     /// SET [SESSION|LOCAL] name = value, SET TIME ZONE, SET ROLE, SET NAMES, SET SCHEMA, all under their `pg_settings` name (`TimeZone`, `role`, `client_encoding`, `search_path`),
     /// lower case. `None` for DEFAULT. `SELECT set_config('name', 'value', is_local)` with literals and nothing else in the SELECT is `SetConfig`.
-    Set { name: String, value: Option<SettingText>, scope: Scope },
+    Set {
+        name: String,
+        value: Option<SettingText>,
+        scope: Scope,
+    },
     /// SET [SESSION CHARACTERISTICS AS] TRANSACTION …: run where the transaction is. `session` for SESSION CHARACTERISTICS.
-    SetTransaction { session: bool },
+    SetTransaction {
+        session: bool,
+    },
     /// `SELECT set_config(…)`; value as an SQL literal. The statement itself is still run as a query.
-    SetConfig { name: String, value: SettingText, scope: Scope },
-    Reset { name: String },
+    SetConfig {
+        name: String,
+        value: SettingText,
+        scope: Scope,
+    },
+    Reset {
+        name: String,
+    },
     ResetAll,
     /// SHOW of `shardyard.*`; other SHOWs are `Query`.
-    ShowOwn { name: String },
+    ShowOwn {
+        name: String,
+    },
     Discard(DiscardTarget),
     /// PREPARE name [(types)] AS statement. Both spans are byte ranges of the statement's text.
-    Prepare { name: String, types: Option<std::ops::Range<usize>>, statement: std::ops::Range<usize> },
+    Prepare {
+        name: String,
+        types: Option<std::ops::Range<usize>>,
+        statement: std::ops::Range<usize>,
+    },
     /// EXECUTE name [(arguments)]. `name_span` covers the name's token, `arguments` the text between the parentheses.
-    Execute { name: String, name_span: std::ops::Range<usize>, arguments: Option<std::ops::Range<usize>> },
+    Execute {
+        name: String,
+        name_span: std::ops::Range<usize>,
+        arguments: Option<std::ops::Range<usize>>,
+    },
     /// DEALLOCATE name, or ALL.
-    Deallocate { name: Option<String> },
+    Deallocate {
+        name: Option<String>,
+    },
     /// DECLARE name CURSOR … FOR query. Runs where the query runs.
-    DeclareCursor { name: String, hold: bool },
+    DeclareCursor {
+        name: String,
+        hold: bool,
+    },
     /// FETCH, MOVE or CLOSE (`None` for CLOSE ALL): runs where the cursor is.
-    Cursor { name: Option<String>, close: bool },
+    Cursor {
+        name: Option<String>,
+        close: bool,
+    },
     /// COPY … FROM STDIN.
     CopyFrom,
     /// COPY … TO STDOUT.
@@ -75,10 +111,15 @@ pub enum Command {
     /// CREATE, ALTER, DROP, TRUNCATE, COMMENT, GRANT, REVOKE, REINDEX, VACUUM, ANALYZE, CLUSTER, REFRESH, SECURITY LABEL, LOCK, IMPORT …
     Ddl(Ddl),
     /// EXPLAIN (ROUTE) statement; the span of the statement.
-    ExplainRoute { statement: std::ops::Range<usize> },
+    ExplainRoute {
+        statement: std::ops::Range<usize>,
+    },
     /// A statement that leaves state in the server's session which cannot be carried to another server connection:
     /// LOAD, CREATE TEMP …, SELECT … INTO TEMP, session advisory locks (any call of pg_advisory_lock, pg_try_advisory_lock and their shared forms).
-    Pinning { temporary_tables: Vec<String>, ddl: Option<Ddl> },
+    Pinning {
+        temporary_tables: Vec<String>,
+        ddl: Option<Ddl>,
+    },
 }
 
 /// What a DDL or utility statement works on.

@@ -5,9 +5,15 @@ use std::path::PathBuf;
 /// Where the proxy accepts clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListenAddress {
-    Tcp { host: String, port: u16 },
+    Tcp {
+        host: String,
+        port: u16,
+    },
     /// The socket `.s.PGSQL.port` in this folder, as PostgreSQL names it.
-    Unix { directory: PathBuf, port: u16 },
+    Unix {
+        directory: PathBuf,
+        port: u16,
+    },
 }
 
 /// Whether clients may or must encrypt.

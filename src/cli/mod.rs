@@ -1,1 +1,24 @@
-//! cli
+//! The command line: reads the arguments, calls the layer that acts, prints.
+
+pub mod arguments;
+pub mod dev;
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::cli::arguments::{Arguments, Command};
+
+/// Reads the command line and does what it says; answers with the exit code.
+///
+/// # Errors
+/// When the command failed.
+pub fn run() -> Result<u8> {
+    let arguments = Arguments::parse();
+    match arguments.command {
+        Command::Dev { command } => block_on(dev::run(command)),
+    }
+}
+
+fn block_on(work: impl Future<Output = Result<u8>>) -> Result<u8> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}

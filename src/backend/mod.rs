@@ -1,5 +1,17 @@
 //! Servers: connections, pools, health, cancel.
 
+pub mod cancel;
+pub mod connection;
+pub mod health;
+pub mod login;
 pub mod options;
+pub mod pool;
+pub mod servers;
+pub mod settings;
 
+pub use cancel::{CancelKey, CancelRegistry, CancelSlot};
+pub use connection::{Expected, Reply, ServerConnection};
 pub use options::{ControlRole, PoolMode, PoolOptions, ReplicaOptions};
+pub use pool::{AcquireError, Checkout, Pool};
+pub use servers::{ServerUser, Servers, ShardPools, UserPools};
+pub use settings::{SettingSet, SettingValue};

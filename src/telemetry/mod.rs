@@ -1,1 +1,3 @@
-//! telemetry
+//! What the process tells of itself: named tasks, counters.
+
+pub mod task;

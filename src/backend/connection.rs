@@ -1,0 +1,139 @@
+//! One connection to a server, with everything the proxy knows of its state.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use lru::LruCache;
+use tokio::time::Instant;
+
+use crate::backend::settings::SettingSet;
+use crate::net::Stream;
+use crate::topology::Endpoint;
+use crate::wire::TransactionStatus;
+
+/// Who a server process is: enough to cancel what it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerIdentity {
+    pub endpoint: Endpoint,
+    pub process_id: i32,
+    pub secret: Vec<u8>,
+}
+
+/// What a message sent to the server will be answered with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// ParseComplete. The name is what the client called the statement: forgotten again if Parse fails.
+    Parse(Option<Box<[u8]>>),
+    /// BindComplete.
+    Bind,
+    /// RowDescription or NoData, behind ParameterDescription for a statement.
+    Describe,
+    /// Rows, then CommandComplete, EmptyQueryResponse or PortalSuspended.
+    Execute,
+    /// CloseComplete.
+    Close,
+    /// Anything up to ReadyForQuery.
+    Query,
+    /// ReadyForQuery.
+    Sync,
+    /// Not from the server at all: our own answer, due when the replies before it have gone out.
+    Own(Bytes),
+}
+
+/// A reply that is still to come, and whether the client gets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    pub reply: Reply,
+    /// Errors go to the client either way.
+    pub forward: bool,
+    /// Whether the closing ReadyForQuery is sent on; with `forward`, for `Query` and `Sync`.
+    pub forward_ready: bool,
+}
+
+/// One connection to a server. Owned by the client's task while checked out.
+#[derive(Debug)]
+pub struct ServerConnection {
+    pub stream: Stream,
+    pub identity: Arc<ServerIdentity>,
+    /// Arrived and not yet looked at.
+    pub input: BytesMut,
+    /// To be sent.
+    pub output: BytesMut,
+    /// Replies still to come, oldest first.
+    pub expected: VecDeque<Expected>,
+    /// Bytes of a message that was begun to be relayed before all of it had arrived.
+    pub relaying_bytes: usize,
+    /// As the last ReadyForQuery said.
+    pub status: TransactionStatus,
+    /// What ParameterStatus has told.
+    pub parameters: BTreeMap<String, String>,
+    /// What the session has applied beyond the defaults.
+    pub settings: Arc<SettingSet>,
+    /// Ids of the statements prepared under [`statement_name`].
+    pub prepared: LruCache<u64, ()>,
+    /// Id of the unnamed statement, 0 for none.
+    pub unnamed: u64,
+    pub opened_at: Instant,
+    /// When the connection should be replaced.
+    pub expires_at: Instant,
+    pub idle_since: Instant,
+}
+
+/// The name under which a server connection has prepared statement `id`.
+#[must_use]
+pub fn statement_name(id: u64) -> String {
+    format!("shardyard_{id}")
+}
+
+impl ServerConnection {
+    /// A connection that has just logged in.
+    #[must_use]
+    pub fn new(stream: Stream, identity: ServerIdentity, parameters: BTreeMap<String, String>, prepared_max: usize) -> Self {
+        let now = Instant::now();
+        Self {
+            stream,
+            identity: Arc::new(identity),
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            expected: VecDeque::new(),
+            relaying_bytes: 0,
+            status: TransactionStatus::Idle,
+            parameters,
+            settings: Arc::default(),
+            prepared: LruCache::new(NonZeroUsize::new(prepared_max.max(1)).expect("at least one")),
+            unnamed: 0,
+            opened_at: now,
+            expires_at: now,
+            idle_since: now,
+        }
+    }
+
+    /// Notes that a reply is to come.
+    pub fn expect(&mut self, reply: Reply, forward: bool) {
+        self.expected.push_back(Expected { reply, forward, forward_ready: forward });
+    }
+
+    /// Whether nothing is under way: no reply due, nothing unread or unsent, no transaction.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.expected.is_empty()
+            && self.input.is_empty()
+            && self.output.is_empty()
+            && self.relaying_bytes == 0
+            && self.status == TransactionStatus::Idle
+    }
+
+    /// Sends what is in `output`. Cancel safe.
+    ///
+    /// # Errors
+    /// As the socket says.
+    pub async fn send(&mut self) -> io::Result<()> {
+        if self.output.is_empty() {
+            return Ok(());
+        }
+        self.stream.send_buffer(&mut self.output).await
+    }
+}

@@ -1,0 +1,139 @@
+//! One connection's byte stream: TCP, unix socket, or TLS over TCP.
+
+use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsStream;
+
+/// Bytes that one read may add to a buffer: more than most statements and replies, small enough for thousands of clients.
+const READ_BYTES: usize = 8 * 1024;
+
+/// A connection to a client or a server.
+#[derive(Debug)]
+pub enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// Reads what has arrived and appends it to `buffer`; 0 at the end of the stream. Memory is taken only once something has arrived,
+    /// so that an idle connection holds none. Cancel safe.
+    ///
+    /// # Errors
+    /// As the socket says.
+    pub async fn read_some(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
+        std::future::poll_fn(|context| self.poll_read_some(context, buffer)).await
+    }
+
+    /// The poll form of [`Stream::read_some`].
+    pub fn poll_read_some(&mut self, context: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
+        loop {
+            let outcome = match self {
+                Self::Tcp(stream) => {
+                    ready!(stream.poll_read_ready(context))?;
+                    buffer.reserve(READ_BYTES);
+                    stream.try_read_buf(buffer)
+                }
+                Self::Unix(stream) => {
+                    ready!(stream.poll_read_ready(context))?;
+                    buffer.reserve(READ_BYTES);
+                    stream.try_read_buf(buffer)
+                }
+                Self::Tls(stream) => {
+                    buffer.reserve(READ_BYTES);
+                    return pin!(stream.read_buf(buffer)).poll(context);
+                }
+            };
+            match outcome {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                outcome => return Poll::Ready(outcome),
+            }
+        }
+    }
+
+    /// Whether nothing has arrived: an idle server connection that is not quiet was closed, or says something nobody asked for.
+    pub fn is_quiet(&mut self) -> bool {
+        let mut byte = [0_u8; 1];
+        let mut context = Context::from_waker(Waker::noop());
+        let outcome = match self {
+            Self::Tcp(stream) => match stream.poll_read_ready(&mut context) {
+                Poll::Pending => return true,
+                Poll::Ready(_) => stream.try_read(&mut byte),
+            },
+            Self::Unix(stream) => match stream.poll_read_ready(&mut context) {
+                Poll::Pending => return true,
+                Poll::Ready(_) => stream.try_read(&mut byte),
+            },
+            Self::Tls(stream) => {
+                let mut buffer = ReadBuf::new(&mut byte);
+                return Pin::new(stream).poll_read(&mut context, &mut buffer).is_pending();
+            }
+        };
+        matches!(outcome, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Sends all of `bytes`. Not cancel safe: part of them may have been sent.
+    ///
+    /// # Errors
+    /// As the socket says.
+    pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.write_all(bytes).await,
+            Self::Unix(stream) => stream.write_all(bytes).await,
+            Self::Tls(stream) => {
+                stream.write_all(bytes).await?;
+                stream.flush().await
+            }
+        }
+    }
+
+    /// Sends all of `buffer` and empties it. Cancel safe: what has been sent has left the buffer.
+    ///
+    /// # Errors
+    /// As the socket says.
+    pub async fn send_buffer(&mut self, buffer: &mut BytesMut) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.write_all_buf(buffer).await,
+            Self::Unix(stream) => stream.write_all_buf(buffer).await,
+            Self::Tls(stream) => {
+                stream.write_all_buf(buffer).await?;
+                stream.flush().await
+            }
+        }
+    }
+
+    /// Says goodbye (TLS close_notify) and closes the sending side.
+    pub async fn close(&mut self) {
+        // The peer may be gone already; there is nobody to tell.
+        let _ = match self {
+            Self::Tcp(stream) => stream.shutdown().await,
+            Self::Unix(stream) => stream.shutdown().await,
+            Self::Tls(stream) => stream.shutdown().await,
+        };
+    }
+
+    /// The poll form of a send: how many bytes were taken.
+    pub fn poll_send(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Tls(stream) => {
+                let sent = ready!(Pin::new(&mut *stream).poll_write(context, bytes));
+                // rustls holds what the socket did not take; the next flush or write sends it.
+                let _ = Pin::new(stream).poll_flush(context);
+                Poll::Ready(sent)
+            }
+        }
+    }
+
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+}

@@ -29,3 +29,20 @@ pub enum TableRuleKind {
     /// On the home shard although it has the key column.
     Single,
 }
+
+impl TableRules {
+    /// The rule of this table, if there is one.
+    #[must_use]
+    pub fn rule(&self, schema: &str, name: &str) -> Option<&TableRule> {
+        self.rules.iter().find(|rule| rule.schema == schema && rule.name == name)
+    }
+
+    /// These rules and those of `tables.toml`: where both speak of a table, these win.
+    #[must_use]
+    pub fn over(mut self, file: &Self) -> Self {
+        let missing = file.rules.iter().filter(|rule| self.rule(&rule.schema, &rule.name).is_none()).cloned();
+        let missing: Vec<TableRule> = missing.collect();
+        self.rules.extend(missing);
+        self
+    }
+}

@@ -48,6 +48,10 @@ pub enum StoreError {
     ClusterExists,
     #[error("the catalog contradicts itself: {0}")]
     Inconsistent(String),
+    #[error("the catalog does not answer")]
+    Silent,
+    #[error("the catalog closed the connection")]
+    Closed,
     #[error("the catalog cannot be read or written")]
     Database(#[from] tokio_postgres::Error),
 }

@@ -1,0 +1,143 @@
+//! Follows the catalog: LISTEN, and a poll each second; publishes each version once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
+use tracing::{error, info, warn};
+
+use crate::catalog::connect::{ConnectError, describe};
+use crate::catalog::store::{self, CatalogState, StoreError};
+use crate::catalog::{TableRules, connect};
+
+/// NOTIFY wakes us; this is for the one that was lost.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// A catalog that does not answer for this long counts as lost.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why the catalog could not be read at the start.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Follows one catalog. Give [`Watcher::run`] to a task.
+pub struct Watcher {
+    config: Config,
+    file_rules: TableRules,
+    publish: watch::Sender<Arc<CatalogState>>,
+}
+
+impl Watcher {
+    /// Reads the catalog once. `file_rules` are those of `tables.toml`: the catalog's win, and its key column counts.
+    ///
+    /// # Errors
+    /// When the catalog does not answer or holds no cluster.
+    pub async fn start(dsn: &str, file_rules: TableRules) -> Result<(Self, watch::Receiver<Arc<CatalogState>>), WatchError> {
+        let config: Config = dsn.parse().map_err(ConnectError::Dsn)?;
+        let mut client = connect(dsn).await?;
+        let state = with_file(store::load(&mut client, None).await?, &file_rules);
+        let (publish, receive) = watch::channel(Arc::new(state));
+        Ok((Self { config, file_rules, publish }, receive))
+    }
+
+    /// Follows until nobody receives any more. Without the catalog the last state stays; that is logged once, and once when it is back.
+    /// Cancel safe: a state is published whole or not at all.
+    pub async fn run(self) {
+        let mut lost: Option<Instant> = None;
+        while !self.publish.is_closed() {
+            let ended = self.follow(&mut lost).await;
+            if lost.is_none() && !self.publish.is_closed() {
+                let error: &dyn std::error::Error = &ended;
+                warn!(catalog = %describe(&self.config), %error, cause = error.source().map(tracing::field::display), "catalog lost, serving by the last map");
+                lost = Some(Instant::now());
+            }
+            sleep(POLL_INTERVAL).await;
+        }
+    }
+
+    /// One connection to the catalog, from its opening to its loss.
+    async fn follow(&self, lost: &mut Option<Instant>) -> WatchError {
+        let mut config = self.config.clone();
+        config.application_name("shardyard watch").connect_timeout(ANSWER_TIMEOUT);
+        let connected = timeout(ANSWER_TIMEOUT, config.connect(NoTls)).await;
+        let (mut client, mut connection) = match connected {
+            Ok(Ok(connected)) => connected,
+            Ok(Err(source)) => return ConnectError::Server { server: describe(&config), source }.into(),
+            Err(_) => return StoreError::Silent.into(),
+        };
+        let woken = tokio::sync::Notify::new();
+        // Ends with the connection; `None` when the server closed it in order.
+        let drive = async {
+            loop {
+                match std::future::poll_fn(|context| connection.poll_message(context)).await {
+                    Some(Ok(AsyncMessage::Notification(_))) => woken.notify_one(),
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => return StoreError::Database(error).into(),
+                    None => return StoreError::Closed.into(),
+                }
+            }
+        };
+        tokio::select! {
+            ended = drive => ended,
+            ended = self.read(&mut client, &woken, lost) => ended,
+        }
+    }
+
+    async fn read(&self, client: &mut Client, woken: &tokio::sync::Notify, lost: &mut Option<Instant>) -> WatchError {
+        let mut listening = false;
+        let mut complaint = None;
+        loop {
+            let step = async {
+                if !listening {
+                    client.batch_execute("listen shardyard").await?;
+                }
+                self.refresh(client, &mut complaint).await
+            };
+            match timeout(ANSWER_TIMEOUT, step).await {
+                Ok(Ok(())) => listening = true,
+                Ok(Err(error)) => return error.into(),
+                Err(_) => return StoreError::Silent.into(),
+            }
+            if let Some(since) = lost.take() {
+                info!(catalog = %describe(&self.config), seconds = since.elapsed().as_secs(), "catalog is back");
+            }
+            // Whichever comes first; a timeout is the poll.
+            let _ = timeout(POLL_INTERVAL, woken.notified()).await;
+        }
+    }
+
+    async fn refresh(&self, client: &mut Client, complaint: &mut Option<String>) -> Result<(), StoreError> {
+        let known = Arc::clone(&self.publish.borrow());
+        let version = store::version(client).await?;
+        if version == known.map.version.0 {
+            return Ok(());
+        }
+        // An older version: the catalog was restored from a backup, and what we know is of no use.
+        let known = (version > known.map.version.0).then_some(&known);
+        let state = match store::load(client, known.map(AsRef::as_ref)).await {
+            // The connection is fine, the content is not: a person must look. The last map goes on.
+            Err(StoreError::Inconsistent(reason)) => {
+                if complaint.as_ref() != Some(&reason) {
+                    error!(%reason, "catalog contradicts itself, serving by the last map");
+                    *complaint = Some(reason);
+                }
+                return Ok(());
+            }
+            loaded => with_file(loaded?, &self.file_rules),
+        };
+        info!(version = state.map.version.0, shards = state.map.shards.len(), "catalog changed");
+        self.publish.send_replace(Arc::new(state));
+        Ok(())
+    }
+}
+
+fn with_file(state: CatalogState, file: &TableRules) -> CatalogState {
+    let rules = Arc::unwrap_or_clone(state.rules).over(file);
+    CatalogState { rules: Arc::new(rules), ..state }
+}

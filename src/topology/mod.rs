@@ -3,6 +3,7 @@
 pub mod endpoint;
 pub mod hash;
 pub mod id;
+pub mod key;
 pub mod schema;
 pub mod shard_map;
 

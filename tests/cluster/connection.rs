@@ -113,20 +113,6 @@ impl Connection {
         Ok(Some(taken))
     }
 
-    /// Whether anything to read comes before `wait` is over.
-    pub(crate) fn readable_within(&self, wait: Duration) -> Result<bool> {
-        if self.received.len() > self.at {
-            return Ok(true);
-        }
-        self.stream.set_read_timeout(Some(wait))?;
-        let peeked = self.stream.peek(&mut [0]);
-        self.stream.set_read_timeout(Some(REPLY_DEADLINE))?;
-        match peeked {
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(false),
-            _ => Ok(true),
-        }
-    }
-
     /// Runs `sql` by the simple protocol; the rows of all its statements, or its first error.
     pub(crate) fn query(&mut self, sql: &str) -> Result<Rows, anyhow::Error> {
         let (rows, _) = self.query_with_notices(sql)?;

@@ -4,3 +4,4 @@ create table words (id int primary key, word text);
 create table numbers (n int primary key);
 insert into words values (1, 'one'), (2, 'two'), (3, 'three'), (4, 'four'), (5, 'five'), (6, 'six'), (7, 'seven');
 insert into numbers select generate_series(1, 1000);
+create function announce_sleep() returns text language plpgsql as 'begin raise notice ''asleep''; perform pg_sleep(60); return ''woken''; end';

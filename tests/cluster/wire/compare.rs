@@ -9,12 +9,12 @@ pub(crate) fn difference(expected: &Transcript, actual: &Transcript) -> Option<S
     for at in 0..expected.len().max(actual.len()) {
         let (left, right) = (expected.get(at), actual.get(at));
         let same = match (left, right) {
-            (Some((step, expected)), Some((other_step, actual))) => step == other_step && agree(expected, actual),
+            (Some((line, expected)), Some((other_line, actual))) => line == other_line && agree(expected, actual),
             _ => false,
         };
         if !same {
-            let step = left.or(right).map_or(0, |(step, _)| *step);
-            return Some(format!("step {step}, message {at}\n  expected: {}\n  came:     {}", told(left), told(right)));
+            let line = left.or(right).map_or(0, |(line, _)| *line);
+            return Some(format!("line {line}, message {at}\n  expected: {}\n  came:     {}", told(left), told(right)));
         }
     }
     None

@@ -53,6 +53,8 @@ pub(crate) fn converse(path: &Path, fixture: &Fixture) -> Result<()> {
     outcome
 }
 
+/// The transcript without what each login says.
 fn tell(transcript: &Transcript) -> String {
-    transcript.iter().map(|(step, reply)| format!("  {step:>3} {} {reply}\n", reply.letter)).collect()
+    let told = transcript.iter().filter(|(_, reply)| !matches!(reply.letter, 'R' | 'K'));
+    told.map(|(line, reply)| format!("  {line:>3} {} {reply}\n", reply.letter)).collect()
 }

@@ -1,7 +1,6 @@
 //! Plays a script against one server and keeps every reply.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -11,17 +10,12 @@ use crate::login;
 use crate::reply::Reply;
 use crate::wire::script::Step;
 
-/// How long a cancel may take to reach its query.
-const CANCEL_DEADLINE: Duration = Duration::from_secs(20);
-/// Between two tries to cancel; a cancel that comes before its query is lost, as PostgreSQL has it.
-const CANCEL_PAUSE: Duration = Duration::from_millis(50);
-
-/// What came back, each with the number of the step it answers.
+/// What came back, each with the line of the step it answers.
 pub(crate) type Transcript = Vec<(usize, Reply)>;
 
 /// The transcript, as far as the script could be played.
-pub(crate) fn play(steps: &[Step], dsn: &Dsn) -> (Transcript, Result<()>) {
-    let mut player = Player { dsn, connections: HashMap::new(), current: "a".to_owned(), transcript: Vec::new(), step: 0 };
+pub(crate) fn play(steps: &[(usize, Step)], dsn: &Dsn) -> (Transcript, Result<()>) {
+    let mut player = Player { dsn, connections: HashMap::new(), current: "a".to_owned(), transcript: Vec::new(), line: 0 };
     let outcome = player.play(steps);
     (player.transcript, outcome)
 }
@@ -38,22 +32,25 @@ struct Player<'a> {
     connections: HashMap<String, Channel>,
     current: String,
     transcript: Transcript,
-    step: usize,
+    line: usize,
 }
 
 impl Player<'_> {
-    fn play(&mut self, steps: &[Step]) -> Result<()> {
-        for step in steps {
+    fn play(&mut self, steps: &[(usize, Step)]) -> Result<()> {
+        for (_, step) in steps {
             if let Step::Setup(sql) = step {
                 Connection::connect(self.dsn)?.query(sql).with_context(|| format!("setup {sql}"))?;
             }
         }
-        if !matches!(steps.iter().find(|step| !matches!(step, Step::Setup(_))), Some(Step::Connect { .. } | Step::Open { .. })) {
+        if !matches!(
+            steps.iter().map(|(_, step)| step).find(|step| !matches!(step, Step::Setup(_))),
+            Some(Step::Connect { .. } | Step::Open { .. })
+        ) {
             self.connect("a", &[], false)?;
         }
-        for (number, step) in steps.iter().enumerate() {
-            self.step = number;
-            self.take_step(step).with_context(|| format!("step {number}: {}", brief(step)))?;
+        for (line, step) in steps {
+            self.line = *line;
+            self.take_step(step).with_context(|| format!("line {line}: {}", brief(step)))?;
         }
         Ok(())
     }
@@ -71,6 +68,10 @@ impl Player<'_> {
                 let channel = self.channel()?;
                 channel.queued.extend_from_slice(bytes);
                 channel.cycles += cycles;
+                Ok(())
+            }
+            Step::Cycles(count) => {
+                self.channel()?.cycles = *count;
                 Ok(())
             }
             Step::Send => self.channel()?.send(),
@@ -116,7 +117,7 @@ impl Player<'_> {
         channel.connection.send(&packet)?;
         let frames = login::log_in(&mut channel.connection, user, password)?;
         let ready = frames.last().is_some_and(|frame| frame.tag == b'Z');
-        self.transcript.extend(frames.iter().map(|frame| (self.step, Reply::decode(frame))));
+        self.transcript.extend(frames.iter().map(|frame| (self.line, Reply::decode(frame))));
         if ready == fails {
             bail!("login {}", if fails { "did not fail" } else { "failed" });
         }
@@ -124,7 +125,7 @@ impl Player<'_> {
     }
 
     fn read(&mut self, letters: Option<&str>) -> Result<()> {
-        let step = self.step;
+        let line = self.line;
         let channel = self.channel()?;
         let writer = channel.send_beside()?;
         let mut replies = Vec::new();
@@ -133,7 +134,7 @@ impl Player<'_> {
             let reply = match channel.connection.receive() {
                 Ok(frame) => frame.map_or_else(Reply::closed, |frame| Reply::decode(&frame)),
                 Err(error) => {
-                    self.transcript.extend(replies.into_iter().map(|reply| (step, reply)));
+                    self.transcript.extend(replies.into_iter().map(|reply| (line, reply)));
                     return Err(error);
                 }
             };
@@ -144,7 +145,7 @@ impl Player<'_> {
         // A peer that closed early leaves the writer with an error, which ends it.
         let _ = writer.join();
         let seen = collapse(&replies);
-        self.transcript.extend(replies.into_iter().map(|reply| (step, reply)));
+        self.transcript.extend(replies.into_iter().map(|reply| (line, reply)));
         match letters {
             Some(letters) if letters != seen => bail!("expected {letters} but {seen} came"),
             _ => Ok(()),
@@ -152,14 +153,14 @@ impl Player<'_> {
     }
 
     fn take(&mut self, letters: &str) -> Result<()> {
-        let step = self.step;
+        let line = self.line;
         self.channel()?.send()?;
         for letter in letters.chars() {
             let channel = self.channel()?;
             let reply = channel.connection.receive()?.map_or_else(Reply::closed, |frame| Reply::decode(&frame));
             channel.cycles -= usize::from(reply.letter == 'Z' && channel.cycles > 0);
             let came = reply.letter;
-            self.transcript.push((step, reply));
+            self.transcript.push((line, reply));
             if came != letter {
                 bail!("expected {letter} of {letters} but {came} came");
             }
@@ -179,20 +180,12 @@ impl Player<'_> {
     fn cancel(&mut self, name: &str) -> Result<()> {
         let channel = self.connections.get_mut(name).with_context(|| format!("no connection {name}"))?;
         let key = channel.connection.key.clone().context("no BackendKeyData came")?;
-        let deadline = Instant::now() + CANCEL_DEADLINE;
-        loop {
-            let mut request = Connection::open(self.dsn)?;
-            request.send(&login::request(80_877_102, &key))?;
-            if request.receive()?.is_some() {
-                bail!("a cancel request was answered");
-            }
-            if channel.connection.readable_within(CANCEL_PAUSE)? {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                bail!("the query was not cancelled");
-            }
+        let mut request = Connection::open(self.dsn)?;
+        request.send(&login::request(80_877_102, &key))?;
+        if request.receive()?.is_some() {
+            bail!("a cancel request was answered");
         }
+        Ok(())
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) enum Step {
     On(String),
     /// Queues bytes. `cycles` is the number of ReadyForQuery they will be answered with.
     Queue { bytes: Vec<u8>, cycles: usize },
+    /// Corrects the number of ReadyForQuery to wait for, where the server skips some.
+    Cycles(usize),
     /// Sends what is queued.
     Send,
     /// Sends what is queued and reads until every cycle is answered or the connection is closed.
@@ -27,14 +29,14 @@ pub(crate) enum Step {
     Take { letters: String },
     /// Sends what is queued and reads one byte that is not a message (the answer to SSLRequest).
     TakeByte { expected: u8 },
-    /// Asks to cancel what the named connection does, again and again until that connection has something to read.
+    /// Asks to cancel what the named connection does.
     Cancel { name: String },
     /// Closes the sending half of the connection.
     Finish,
 }
 
-/// Reads a whole script.
-pub(crate) fn parse(text: &str) -> Result<Vec<Step>> {
+/// Reads a whole script: its steps with their line numbers.
+pub(crate) fn parse(text: &str) -> Result<Vec<(usize, Step)>> {
     let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
     let mut steps = Vec::new();
     while let Some((number, line)) = lines.next() {
@@ -43,11 +45,12 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Step>> {
             let block: Vec<_> = lines.by_ref().take_while(|(_, line)| line.trim() != "end").collect();
             for turn in 1..=count {
                 for (number, line) in &block {
-                    steps.push(step(&line.replace("{#}", &turn.to_string())).with_context(|| format!("line {}", number + 1))?);
+                    steps
+                        .push((number + 1, step(&line.replace("{#}", &turn.to_string())).with_context(|| format!("line {}", number + 1))?));
                 }
             }
         } else {
-            steps.push(step(line).with_context(|| format!("line {}", number + 1))?);
+            steps.push((number + 1, step(line).with_context(|| format!("line {}", number + 1))?));
         }
     }
     Ok(steps)
@@ -62,6 +65,7 @@ fn step(line: &str) -> Result<Step> {
         "connect" => connect(&mut arguments)?,
         "open" => Step::Open { name: arguments.text()? },
         "on" => Step::On(arguments.text()?),
+        "cycles" => Step::Cycles(arguments.text()?.parse()?),
         "send" => Step::Send,
         "read" => Step::Read { letters: arguments.optional_text()? },
         "take" => Step::Take { letters: arguments.text()? },
@@ -87,7 +91,6 @@ fn connect(arguments: &mut Arguments<'_>) -> Result<Step> {
 }
 
 fn queue(verb: &str, arguments: &mut Arguments<'_>) -> Result<Step> {
-    let cycles = usize::from(matches!(verb, "Query" | "Sync" | "FunctionCall"));
     let bytes = match verb {
         "Query" => message(b'Q', &c_string(&arguments.text()?)),
         "Parse" => parse_message(arguments)?,
@@ -115,6 +118,7 @@ fn queue(verb: &str, arguments: &mut Arguments<'_>) -> Result<Step> {
         "GSSENCRequest" => login::request(80_877_104, &[]),
         _ => bail!("no such step: {verb}"),
     };
+    let cycles = usize::from(matches!(bytes.first(), Some(b'Q' | b'S' | b'F')) && !matches!(verb, "Bytes"));
     Ok(Step::Queue { bytes, cycles })
 }
 

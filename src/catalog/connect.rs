@@ -5,6 +5,8 @@ use std::time::Duration;
 use tokio_postgres::{Client, Config, NoTls};
 use tracing::debug;
 
+use crate::telemetry::task;
+
 /// Why a control connection could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -37,9 +39,8 @@ pub async fn connect_with(config: &Config) -> Result<Client, ConnectError> {
     }
     let (client, connection) = config.connect(NoTls).await.map_err(|source| ConnectError::Server { server: describe(&config), source })?;
     let server = describe(&config);
-    // Ends when the client is dropped, so nobody needs to own it.
-    #[expect(clippy::disallowed_methods, reason = "the driver's owner is the client that it serves")]
-    tokio::spawn(async move {
+    // Ends when the client is dropped, so nobody needs to wait for it.
+    task::spawn("control connection", async move {
         if let Err(error) = connection.await {
             debug!(%server, %error, "control connection ended");
         }

@@ -21,6 +21,18 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: DevCommand,
     },
+    /// Run the proxy until SIGTERM
+    Serve {
+        #[command(flatten)]
+        config: Config,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct Config {
+    /// The folder with proxy.toml, users.toml, tables.toml and shards.toml
+    #[arg(long, default_value = "shard-config", value_name = "DIR")]
+    pub(crate) config: PathBuf,
 }
 
 #[derive(Subcommand)]

@@ -2,6 +2,7 @@
 
 pub mod arguments;
 pub mod dev;
+pub mod serve;
 
 use anyhow::Result;
 use clap::Parser;
@@ -16,6 +17,7 @@ pub fn run() -> Result<u8> {
     let arguments = Arguments::parse();
     match arguments.command {
         Command::Dev { command } => block_on(dev::run(command)),
+        Command::Serve { config } => serve::run(&config.config),
     }
 }
 

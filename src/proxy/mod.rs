@@ -25,12 +25,19 @@ pub struct Options {
 }
 
 /// Where the shard map comes from.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum MapSource {
     /// A catalog database: a libpq URL.
     Catalog(String),
     /// `shards.toml`; never changes.
     Fixed(crate::topology::ShardMap),
+}
+
+impl std::fmt::Debug for MapSource {
+    /// Without the connection string, which may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if matches!(self, Self::Catalog(_)) { "Catalog" } else { "Fixed" })
+    }
 }
 
 /// Runs the proxy until SIGTERM or SIGINT.

@@ -24,7 +24,6 @@ fn defaults() {
     check("lower('A'::text)", false);
     check("(1 + (2 * 3))", false);
     check("0::numeric(10,2)", false);
-    check("0 :: numeric (10,2)", false);
     check("ARRAY[1, 2]", false);
     check("CASE WHEN (1 = 1) THEN 'a'::text ELSE 'b'::text END", false);
     check("\"Odd \"\"name\"(1)", false);

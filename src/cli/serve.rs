@@ -1,0 +1,28 @@
+//! `shardyard serve`: the proxy.
+
+use std::path::Path;
+
+use anyhow::{Result, anyhow};
+use tracing_subscriber::EnvFilter;
+
+use crate::{config, proxy};
+
+/// Reads the configuration and runs the proxy until it is told to stop.
+pub(crate) fn run(folder: &Path) -> Result<u8> {
+    start_logging();
+    let options = config::read(folder, None).map_err(|mistakes| anyhow!("the configuration is wrong:\n{mistakes}"))?;
+    config::check_file_limit(&options).map_err(|error| anyhow!(error))?;
+    proxy::run(options)?;
+    Ok(0)
+}
+
+/// To standard error; `SHARDYARD_LOG` sets the levels (`info`, or `shardyard::backend=debug,info`), `SHARDYARD_LOG_FORMAT=json` the form.
+fn start_logging() {
+    let filter = EnvFilter::try_from_env("SHARDYARD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::env::var("SHARDYARD_LOG_FORMAT").is_ok_and(|format| format == "json") {
+        log.json().init();
+    } else {
+        log.with_ansi(false).init();
+    }
+}

@@ -26,6 +26,14 @@ pub(crate) enum Command {
         #[command(flatten)]
         config: Config,
     },
+    /// Write the shards of shards.toml into an empty catalog, and bring catalog and shards up to date; harmless when done before
+    Init {
+        #[command(flatten)]
+        config: Config,
+        /// The new cluster's name, for people and in two-phase commits
+        #[arg(long, default_value = "shardyard")]
+        name: String,
+    },
 }
 
 #[derive(Args)]

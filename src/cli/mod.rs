@@ -2,6 +2,7 @@
 
 pub mod arguments;
 pub mod dev;
+pub mod init;
 pub mod serve;
 
 use anyhow::Result;
@@ -18,6 +19,7 @@ pub fn run() -> Result<u8> {
     match arguments.command {
         Command::Dev { command } => block_on(dev::run(command)),
         Command::Serve { config } => serve::run(&config.config),
+        Command::Init { config, name } => block_on(init::run(config.config, name)),
     }
 }
 

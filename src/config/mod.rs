@@ -20,6 +20,7 @@ pub use crate::config::mistakes::{Mistake, Mistakes};
 use crate::config::reader::Reader;
 use crate::config::tree::Node;
 use crate::proxy::Options;
+use crate::topology::ShardMap;
 
 /// The environment, as `SHARDYARD__POOL__SIZE=30` overrides `size` under `[pool]` in `proxy.toml`. `None`: the process's own.
 pub type Environment = Option<HashMap<String, String>>;
@@ -47,6 +48,20 @@ pub fn read(folder: &Path, environment: Environment) -> Result<Options, Mistakes
     let options = settings.zip(map_source).and_then(|(settings, map_source)| settings.into_options(map_source, users, tables));
     match options {
         Some(options) if mistakes.is_empty() => Ok(options),
+        _ => Err(mistakes),
+    }
+}
+
+/// Reads `shards.toml` alone: the shards that `shardyard init` writes into an empty catalog. `database` as in `proxy.toml`.
+///
+/// # Errors
+/// Every mistake in the file.
+pub fn read_shards(folder: &Path, environment: Environment, database: &str) -> Result<ShardMap, Mistakes> {
+    let mistakes = Mistakes::default();
+    let source = Source { folder, environment: &environment, mistakes: &mistakes };
+    let map = source.file("shards.toml", true).and_then(|node| shards::read(&source, &node, database));
+    match map {
+        Some(map) if mistakes.is_empty() => Ok(map),
         _ => Err(mistakes),
     }
 }

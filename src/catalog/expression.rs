@@ -41,7 +41,9 @@ enum Word {
 
 /// Words that may stand before a parenthesis without being functions.
 const SYNTAX: &[&str] = &[
-    "and", "any", "array", "as", "case", "cast", "coalesce", "else", "greatest", "in", "is", "least", "not", "nullif", "or", "row", "then",
+    "and", "any", "array", "as", "case", "cast", "coalesce", "else", "greatest", "in", "is", "least", "not", "nullif", "or", "row", "second",
+    "then",
+    "varying",
     "when",
 ];
 

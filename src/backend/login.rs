@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 
 use bytes::{Buf, BytesMut};
-use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
 use postgres_protocol::authentication::md5_hash;
+use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
 
 use crate::backend::connection::{ServerConnection, ServerIdentity};
 use crate::net::{self, Connector, SslMode, Stream};
@@ -82,12 +82,7 @@ impl Login {
         let mut login = Conversation { login: self, stream, input: BytesMut::new(), output: BytesMut::new() };
         to_server::startup(
             &mut login.output,
-            &[
-                ("user", &self.user),
-                ("database", &self.endpoint.database),
-                ("application_name", "shardyard"),
-                ("client_encoding", "UTF8"),
-            ],
+            &[("user", &self.user), ("database", &self.endpoint.database), ("application_name", "shardyard"), ("client_encoding", "UTF8")],
         );
         login.authenticate().await?;
         login.ready().await

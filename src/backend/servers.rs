@@ -121,7 +121,8 @@ impl Servers {
 
     fn health(&self, state: &mut State, shard: &crate::topology::Shard) -> Arc<ShardHealth> {
         let unchanged = |(primary, health): &&(Endpoint, Arc<ShardHealth>)| {
-            *primary == shard.primary && health.replicas.iter().map(|(endpoint, _)| endpoint).eq(shard.replicas.iter().map(|replica| &replica.endpoint))
+            *primary == shard.primary
+                && health.replicas.iter().map(|(endpoint, _)| endpoint).eq(shard.replicas.iter().map(|replica| &replica.endpoint))
         };
         if let Some((_, health)) = state.health.get(&shard.id).filter(unchanged) {
             return Arc::clone(health);
@@ -141,7 +142,10 @@ impl Servers {
             state.pools.iter().map(|((endpoint, _), pool)| (endpoint.clone(), Arc::clone(pool))).collect()
         };
         for (endpoint, pool) in pools {
-            let known = map.shards.iter().any(|shard| shard.primary == endpoint || shard.replicas.iter().any(|replica| replica.endpoint == endpoint));
+            let known = map
+                .shards
+                .iter()
+                .any(|shard| shard.primary == endpoint || shard.replicas.iter().any(|replica| replica.endpoint == endpoint));
             if known { pool.sweep() } else { pool.clear() }
         }
     }
@@ -182,9 +186,9 @@ impl ShardPools {
         self.health.touch();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let count = self.replicas.len();
-        let fit = (0..count).map(|step| (turn.wrapping_add(step)) % count).filter(|at| {
-            self.health.replicas.get(*at).is_some_and(|(_, health)| health.is_fresh(moment))
-        });
+        let fit = (0..count)
+            .map(|step| (turn.wrapping_add(step)) % count)
+            .filter(|at| self.health.replicas.get(*at).is_some_and(|(_, health)| health.is_fresh(moment)));
         fit.filter_map(|at| self.replicas.get(at)).min_by_key(|pool| pool.busy()).unwrap_or(&self.primary)
     }
 }

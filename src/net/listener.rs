@@ -9,8 +9,8 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::net::stream::Stream;
 use crate::net::ListenAddress;
+use crate::net::stream::Stream;
 
 /// Connections that the kernel may hold for us before `accept`.
 const BACKLOG: i32 = 4096;

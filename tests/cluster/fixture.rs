@@ -6,13 +6,19 @@ use anyhow::{Result, anyhow};
 
 use crate::dsn::Dsn;
 use crate::plain::PlainServer;
+use crate::shardyard::Cluster;
 use crate::wire;
 
 #[derive(Default)]
 pub(crate) struct Fixture {
-    plain: OnceLock<Result<PlainServer, String>>,
-    second: OnceLock<Result<PlainServer, String>>,
+    plain: Shared<PlainServer>,
+    second: Shared<PlainServer>,
+    cluster: Shared<Cluster>,
+    wire_tables: Shared<()>,
 }
+
+/// Made once; what could not be made fails every test that needs it with the same words.
+type Shared<T> = OnceLock<Result<T, String>>;
 
 impl Fixture {
     /// The oracle, with the tables of the wire conversations.
@@ -20,10 +26,19 @@ impl Fixture {
         once(&self.plain, plain_with_tables).map(|server| &server.dsn)
     }
 
+    pub(crate) fn cluster(&self) -> Result<&Cluster> {
+        once(&self.cluster, Cluster::start)
+    }
+
     /// What the conversations are compared with: the proxy, or a second plain server under `SHARDYARD_WIRE_AGAINST=plain`,
     /// which shows that a script has one outcome only.
     pub(crate) fn wire_subject(&self) -> Result<&Dsn> {
-        once(&self.second, plain_with_tables).map(|server| &server.dsn)
+        if std::env::var("SHARDYARD_WIRE_AGAINST").is_ok_and(|value| value == "plain") {
+            return once(&self.second, plain_with_tables).map(|server| &server.dsn);
+        }
+        let cluster = self.cluster()?;
+        once(&self.wire_tables, || wire::lay_tables(&cluster.dsn))?;
+        Ok(&cluster.dsn)
     }
 }
 
@@ -33,7 +48,6 @@ fn plain_with_tables() -> Result<PlainServer> {
     Ok(server)
 }
 
-/// A fixture that could not be made fails every test that needs it with the same words.
-fn once<T>(cell: &OnceLock<Result<T, String>>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
+fn once<T>(cell: &Shared<T>, make: impl FnOnce() -> Result<T>) -> Result<&T> {
     cell.get_or_init(|| make().map_err(|error| format!("{error:#}"))).as_ref().map_err(|error| anyhow!(error.clone()))
 }

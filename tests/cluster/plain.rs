@@ -15,7 +15,8 @@ use crate::dsn::Dsn;
 
 const PASSWORD: &str = "plain";
 /// The same as the cluster's servers say, so that ParameterStatus can be compared.
-const SETTINGS: &[&str] = &["fsync=off", "max_connections=200", "max_prepared_transactions=200", "log_min_messages=fatal"];
+const SETTINGS: &[&str] =
+    &["fsync=off", "timezone=UTC", "lc_messages=C", "max_connections=200", "max_prepared_transactions=200", "log_min_messages=fatal"];
 
 pub(crate) struct PlainServer {
     _folder: tempfile::TempDir,

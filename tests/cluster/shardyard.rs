@@ -1,0 +1,151 @@
+//! One cluster of four shards with a replica each, started and stopped by the built binary; and further proxies in front of it.
+
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::connection::Connection;
+use crate::dsn::Dsn;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_shardyard");
+pub(crate) const SHARDS: usize = 4;
+
+pub(crate) struct Cluster {
+    folder: tempfile::TempDir,
+    /// The application's, through the proxy.
+    pub(crate) dsn: Dsn,
+    pub(crate) shards: Vec<Shard>,
+    config: PathBuf,
+    pub(crate) proxy_pid: i32,
+}
+
+/// Superuser DSNs of one shard's servers.
+pub(crate) struct Shard {
+    pub(crate) primary: Dsn,
+    pub(crate) replicas: Vec<Dsn>,
+}
+
+impl Cluster {
+    pub(crate) fn start() -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("shardyard-cluster-").tempdir()?;
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
+        let listen = format!("127.0.0.1:{}", free_port()?);
+        let shards = SHARDS.to_string();
+        run(&["dev", "up", "--detach", "--shards", &shards, "--replicas", "1", "--listen", &listen], folder.path())?;
+        let status: Value = serde_json::from_str(&run(&["dev", "status", "--json"], folder.path())?)?;
+        let dsn = |value: &Value| Dsn::parse(value.as_str().context("a DSN is no text")?);
+        let shards = status["shards"].as_array().context("no shards in the status")?.iter().map(|shard| {
+            let replicas = shard["replicas"].as_array().context("no replicas")?.iter().map(dsn).collect::<Result<_>>()?;
+            Ok(Shard { primary: dsn(&shard["primary"])?, replicas })
+        });
+        Ok(Self {
+            dsn: dsn(&status["dsn"])?,
+            shards: shards.collect::<Result<_>>()?,
+            config: PathBuf::from(status["config"].as_str().context("no config in the status")?),
+            proxy_pid: i32::try_from(status["proxy"]["pid"].as_i64().context("no proxy process in the status")?)?,
+            folder,
+        })
+    }
+
+    /// One more proxy over the same servers, with the variables of `environment`.
+    pub(crate) fn proxy(&self, environment: &[(&str, &str)]) -> Result<Proxy> {
+        let folder = tempfile::Builder::new().prefix("shardyard-proxy-").tempdir()?;
+        let port = free_port()?;
+        for file in std::fs::read_dir(&self.config)? {
+            let path = file?.path();
+            let text = std::fs::read_to_string(&path)?;
+            let listening = text.replace(&format!("127.0.0.1:{}", self.dsn.port), &format!("127.0.0.1:{port}"));
+            std::fs::write(folder.path().join(path.file_name().context("a file without a name")?), listening)?;
+        }
+        let mut command = Command::new(PROGRAM);
+        command.arg("serve").arg("--config").arg(folder.path()).envs(environment.iter().copied());
+        let log = std::fs::File::create(folder.path().join("log"))?;
+        let process = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
+        let proxy = Proxy { dsn: Dsn { port, ..self.dsn.clone() }, process, folder };
+        eventually(Duration::from_secs(20), || Connection::connect(&proxy.dsn).map(drop)).with_context(|| proxy.log())?;
+        Ok(proxy)
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The end of the proxy's log, for messages.
+    pub(crate) fn connect(&self) -> Result<Connection> {
+        Connection::connect(&self.dsn)
+    }
+
+    pub(crate) fn primary(&self, shard: usize) -> Result<Connection> {
+        Connection::connect(&self.shards.get(shard).context("no such shard")?.primary)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if let Err(error) = run(&["dev", "down"], self.folder.path()) {
+            eprintln!("the cluster could not be stopped: {error:#}");
+        }
+    }
+}
+
+/// A proxy of a test's own.
+pub(crate) struct Proxy {
+    pub(crate) dsn: Dsn,
+    process: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Proxy {
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        let text = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        let skipped = text.lines().count().saturating_sub(30);
+        text.lines().skip(skipped).collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn run(arguments: &[&str], folder: &Path) -> Result<String> {
+    let output =
+        Command::new(PROGRAM).args(arguments).arg("--dir").arg(folder).stdin(Stdio::null()).output().context("starting shardyard")?;
+    if !output.status.success() {
+        bail!("shardyard {} failed: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+pub(crate) fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// Tries until it holds or the deadline has passed; then the last failure.
+pub(crate) fn eventually<T>(deadline: Duration, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    let end = Instant::now() + deadline;
+    loop {
+        match attempt() {
+            Ok(value) => return Ok(value),
+            Err(error) if Instant::now() > end => return Err(error),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+/// The error must have this SQLSTATE.
+pub(crate) fn ensure_sqlstate(error: &crate::reply::ServerError, sqlstate: &str) -> Result<()> {
+    ensure!(error.sqlstate() == sqlstate, "expected {sqlstate} but came {error}");
+    Ok(())
+}

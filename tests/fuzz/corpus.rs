@@ -70,3 +70,6 @@ pub(crate) const KEYS: &[&[u8]] = &[
     b"text  ",
     b"\xff",
 ];
+
+/// Numbers from which statements are made.
+pub(crate) const SEEDS: &[&[u8]] = &[b"\0\0\0\0\0\0\0\0", b"\xff\xff\xff\xff\xff\xff\xff\xff", b"12345678"];

@@ -8,6 +8,8 @@ mod harness;
 mod mutate;
 mod random;
 mod sql;
+mod statement;
+mod template;
 mod wire;
 
 #[test]
@@ -48,4 +50,14 @@ fn scans() {
 #[test]
 fn keys() {
     harness::run("keys", corpus::KEYS, sql::keys);
+}
+
+#[test]
+fn plans_of_any_text() {
+    harness::run("plans_of_any_text", corpus::SQL, template::any_text);
+}
+
+#[test]
+fn plans_of_made_statements() {
+    harness::run("plans_of_made_statements", corpus::SEEDS, template::made_statement);
 }

@@ -6,7 +6,7 @@ use crate::catalog::TableRules;
 use crate::catalog::ddl_check::{ForeignKey, InspectedSequence, InspectedTable, Inspection, UniqueIndex};
 use crate::catalog::placement::place;
 use crate::catalog::sequences::STRIDE;
-use crate::topology::{KeyType, Placement};
+use crate::topology::Placement;
 use crate::wire::{ClientError, SqlState};
 
 /// A table that may be, and what else it needs.
@@ -172,7 +172,7 @@ fn check_foreign_key(
         (Placement::Sharded { key_column, key_type }, Placement::Sharded { key_column: target_key, key_type: target_type }) => {
             let pairs = foreign_key.columns.iter().zip(&foreign_key.target_columns);
             let keys_meet = pairs.into_iter().any(|(column, target)| column == key_column && target == target_key);
-            if keys_meet && colocated(*key_type, *target_type) {
+            if keys_meet && key_type.family() == target_type.family() {
                 return Ok(());
             }
             format!("Add the shard key to both sides: FOREIGN KEY (…, {key_column}) REFERENCES {target_name} (…, {target_key}).")
@@ -182,16 +182,6 @@ fn check_foreign_key(
     };
     let detail = format!("Table \"{}\" is {}, table \"{target_name}\" is {}.", table.name, describe(own), describe(target));
     Err(DdlRefusal::ForeignKey { table: table.name.clone(), constraint: foreign_key.name.clone(), detail, hint })
-}
-
-/// Whether equal keys of the two types have one canonical text.
-fn colocated(one: KeyType, other: KeyType) -> bool {
-    let class = |key_type| match key_type {
-        KeyType::SmallInt | KeyType::Integer | KeyType::BigInt => 0,
-        KeyType::Text | KeyType::Varchar | KeyType::Char => 1,
-        KeyType::Uuid => 2,
-    };
-    class(one) == class(other)
 }
 
 fn describe(placement: &Placement) -> String {

@@ -41,10 +41,8 @@ enum Word {
 
 /// Words that may stand before a parenthesis without being functions.
 const SYNTAX: &[&str] = &[
-    "and", "any", "array", "as", "case", "cast", "coalesce", "else", "greatest", "in", "is", "least", "not", "nullif", "or", "row", "second",
-    "then",
-    "varying",
-    "when",
+    "and", "any", "array", "as", "case", "cast", "coalesce", "else", "greatest", "in", "is", "least", "not", "nullif", "or", "row",
+    "second", "then", "varying", "when",
 ];
 
 fn words(text: &str) -> impl Iterator<Item = Word> {

@@ -50,9 +50,12 @@ impl Watcher {
     /// Cancel safe: a state is published whole or not at all.
     pub async fn run(self) {
         let mut lost: Option<Instant> = None;
-        while !self.publish.is_closed() {
-            let ended = self.follow(&mut lost).await;
-            if lost.is_none() && !self.publish.is_closed() {
+        loop {
+            let ended = tokio::select! {
+                ended = self.follow(&mut lost) => ended,
+                () = self.publish.closed() => return,
+            };
+            if lost.is_none() {
                 let error: &dyn std::error::Error = &ended;
                 warn!(catalog = %describe(&self.config), %error, cause = error.source().map(tracing::field::display), "catalog lost, serving by the last map");
                 lost = Some(Instant::now());

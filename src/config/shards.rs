@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use crate::config::Source;
 use crate::config::reader::Reader;
 use crate::config::tree::Node;
+use crate::topology::hash::initial_buckets;
 use crate::topology::shard_map::Replica;
 use crate::topology::{Endpoint, Shard, ShardId, ShardMap};
 
@@ -33,7 +34,7 @@ pub(crate) fn read(source: &Source<'_>, node: &Node, database: &str) -> Option<S
         }
     });
     file.finish();
-    let mut map = ShardMap::initial(shards, buckets.unwrap_or_else(|| ShardMap::initial_buckets(count)))?;
+    let mut map = ShardMap::initial(shards, buckets.unwrap_or_else(|| initial_buckets(count)))?;
     map.home = home_id.unwrap_or(map.home);
     Some(map)
 }

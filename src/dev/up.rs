@@ -17,6 +17,7 @@ use crate::dev::folder::{Folder, write_secret};
 use crate::dev::record::{APP_ROLE, CATALOG_DATABASE, DATABASE, Record, ServerRecord, ShardRecord, Stage};
 use crate::dev::server::Site;
 use crate::dev::{DevError, ports, proxy_process, settings};
+use crate::topology::hash::initial_buckets;
 use crate::topology::shard_map::Replica;
 use crate::topology::{Endpoint, Shard, ShardId, ShardMap};
 
@@ -167,7 +168,7 @@ async fn bring_up(site: &Arc<Site>, options: &UpOptions) -> Result<Option<Child>
 
 async fn make(site: &Arc<Site>) -> Result<(), DevError> {
     let mut making = JoinSet::new();
-    let buckets = ShardMap::initial_buckets(u32::try_from(site.record.shards.len()).unwrap_or(u32::MAX));
+    let buckets = initial_buckets(u32::try_from(site.record.shards.len()).unwrap_or(u32::MAX));
     for shard in site.record.shards.clone() {
         let site = Arc::clone(site);
         making.spawn(async move { make_shard(&site, &shard, buckets).await });

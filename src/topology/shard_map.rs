@@ -51,12 +51,6 @@ impl ShardMap {
         self.shards.binary_search_by_key(&id, |shard| shard.id).ok().and_then(|at| self.shards.get(at))
     }
 
-    /// B for a cluster made with `shards` shards: 55,440, which most small numbers divide, else 1,024 for each shard.
-    #[must_use]
-    pub fn initial_buckets(shards: u32) -> u32 {
-        if shards > 0 && 55_440_u32.is_multiple_of(shards) { 55_440 } else { shards.saturating_mul(1024) }
-    }
-
     /// The map of a new cluster: `owner(b) = shards[b mod N]`, so that shard = h mod N.
     #[must_use]
     pub fn initial(shards: Vec<Shard>, buckets: u32) -> Option<Self> {

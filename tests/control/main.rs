@@ -1,0 +1,56 @@
+//! The catalog, the shards' functions and the local cluster, on a cluster of two shards that is made at the start and removed at the end.
+
+mod agreement;
+mod catalog;
+mod cluster;
+mod ddl;
+mod fixture;
+mod schema;
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use crate::fixture::Fixture;
+
+fn main() -> Result<()> {
+    let arguments = Arguments::from_args();
+    if arguments.list {
+        libtest_mimic::run(&arguments, trials(None)).exit();
+    }
+    let fixture = Arc::new(Fixture::start()?);
+    let conclusion = libtest_mimic::run(&arguments, trials(Some(&fixture)));
+    fixture.stop()?;
+    conclusion.exit()
+}
+
+fn trials(fixture: Option<&Arc<Fixture>>) -> Vec<Trial> {
+    let tests: &[(&str, fn(&Fixture) -> Result<()>)] = &[
+        ("agreement::vectors", agreement::vectors),
+        ("agreement::random_keys", agreement::random_keys),
+        ("catalog::migrations_twice_and_at_once", catalog::migrations_twice_and_at_once),
+        ("catalog::refuses_what_is_newer", catalog::refuses_what_is_newer),
+        ("catalog::changes_bump_the_version_once", catalog::changes_bump_the_version_once),
+        ("catalog::watcher_follows_and_survives", catalog::watcher_follows_and_survives),
+        ("catalog::application_may_decide_and_hash", catalog::application_may_decide_and_hash),
+        ("schema::learned", schema::learned),
+        ("ddl::judgements", ddl::judgements),
+        ("ddl::sequences_stay_apart", ddl::sequences_stay_apart),
+        ("cluster::status_and_contract", cluster::status_and_contract),
+        ("cluster::replicas_follow", cluster::replicas_follow),
+        ("cluster::one_more_server", cluster::one_more_server),
+        ("cluster::stops_and_starts_again", cluster::stops_and_starts_again),
+        ("cluster::half_made_is_made_again", cluster::half_made_is_made_again),
+        ("cluster::foreign_folder_is_refused", cluster::foreign_folder_is_refused),
+    ];
+    let trial = |(name, test): &(&str, fn(&Fixture) -> Result<()>)| {
+        let (fixture, test) = (fixture.cloned(), *test);
+        let run = move || match &fixture {
+            Some(fixture) => test(fixture).map_err(|error| Failed::from(format!("{error:#}"))),
+            None => Ok(()),
+        };
+        Trial::test(*name, run)
+    };
+    tests.iter().map(trial).collect()
+}

@@ -50,6 +50,10 @@ dsn = \"{catalog}\"
 [control]
 user = \"{CONTROL_ROLE}\"
 password = \"{password}\"
+
+[session]
+# The default needs more files than many machines allow a process.
+clients_max = 10000
 ",
         listen = record.listen,
         catalog = record.catalog_dsn(),

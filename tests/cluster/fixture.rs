@@ -40,6 +40,18 @@ impl Fixture {
         once(&self.wire_tables, || wire::lay_tables(&cluster.dsn))?;
         Ok(&cluster.dsn)
     }
+
+    /// Ends every server.
+    pub(crate) fn stop(&self) {
+        for server in [&self.plain, &self.second] {
+            if let Some(Ok(server)) = server.get() {
+                server.stop();
+            }
+        }
+        if let Some(Ok(cluster)) = self.cluster.get() {
+            cluster.stop();
+        }
+    }
 }
 
 fn plain_with_tables() -> Result<PlainServer> {

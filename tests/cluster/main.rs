@@ -4,10 +4,16 @@ mod connection;
 mod drivers;
 mod dsn;
 mod fixture;
+mod hints;
 mod keys;
 mod login;
+mod placement;
 mod plain;
+mod refusals;
+mod replicas;
 mod reply;
+mod saturation;
+mod sessions;
 mod shardyard;
 mod tokio_driver;
 mod wire;
@@ -16,6 +22,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::Result;
 use libtest_mimic::{Arguments, Trial};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::fixture::Fixture;
 
@@ -29,12 +36,33 @@ const TESTS: &[(&str, Test)] = &[
     ("keys::bigint", keys::bigint),
     ("keys::text", keys::text),
     ("keys::uuid", keys::uuid),
+    ("placement::rows_land_on_their_shard", placement::rows_land_on_their_shard),
+    ("placement::keys_of_other_types", placement::keys_of_other_types),
+    ("placement::tables_by_kind", placement::tables_by_kind),
+    ("placement::ddl_goes_everywhere", placement::ddl_goes_everywhere),
+    ("placement::impossible_tables_are_refused", placement::impossible_tables_are_refused),
+    ("replicas::reads_and_writes_are_apart", replicas::reads_and_writes_are_apart),
+    ("replicas::a_session_reads_its_writes", replicas::a_session_reads_its_writes),
+    ("replicas::some_reads_need_the_primary", replicas::some_reads_need_the_primary),
+    ("refusals::right_or_refused", refusals::right_or_refused),
+    ("refusals::refused_in_transaction", refusals::refused_in_transaction),
+    ("hints::hints_choose_the_shard", hints::hints_choose_the_shard),
+    ("hints::explain_route_tells", hints::explain_route_tells),
+    ("sessions::settings_do_not_leak", sessions::settings_do_not_leak),
+    ("sessions::timeouts_are_ones_own", sessions::timeouts_are_ones_own),
+    ("sessions::prepared_names_are_ones_own", sessions::prepared_names_are_ones_own),
+    ("sessions::changed_tables_are_prepared_anew", sessions::changed_tables_are_prepared_anew),
+    ("sessions::cancel_hits_its_own_query", sessions::cancel_hits_its_own_query),
+    ("sessions::pinned_state_stays", sessions::pinned_state_stays),
+    ("sessions::unfinished_work_is_undone", sessions::unfinished_work_is_undone),
+    ("sessions::malformed_messages_end_the_connection", sessions::malformed_messages_end_the_connection),
+    ("sessions::odd_startups_are_answered", sessions::odd_startups_are_answered),
     ("drivers::tokio_postgres", |fixture| tokio_driver::run(&fixture.cluster()?.dsn)),
     ("drivers::tokio_postgres_plain", |fixture| tokio_driver::run(fixture.plain()?)),
 ];
 
 /// Run while no other test runs.
-const EXCLUSIVE: &[(&str, Test)] = &[];
+const EXCLUSIVE: &[(&str, Test)] = &[("saturation::replies_belong_to_requests", saturation::replies_belong_to_requests)];
 
 /// The servers, and the lock that keeps the exclusive tests alone.
 #[derive(Default)]
@@ -46,6 +74,7 @@ struct Stage {
 fn main() {
     let arguments = Arguments::from_args();
     let stage = Arc::new(Stage::default());
+    stop_on_signals(&stage);
     let mut trials: Vec<Trial> = TESTS.iter().map(|(name, test)| trial(&stage, name, test)).collect();
     for (name, path) in wire::scripts() {
         trials.push(trial(&stage, &format!("wire::{name}"), move |fixture: &Fixture| wire::converse(&path, fixture)));
@@ -56,8 +85,25 @@ fn main() {
     }
     trials.extend(EXCLUSIVE.iter().map(|(name, test)| exclusive_trial(&stage, name, *test)));
     let conclusion = libtest_mimic::run(&arguments, trials);
-    drop(stage);
+    stage.fixture.stop();
     conclusion.exit();
+}
+
+/// A run that is interrupted leaves no server behind either.
+fn stop_on_signals(stage: &Arc<Stage>) {
+    let stage = Arc::clone(stage);
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime for signals");
+        runtime.block_on(async {
+            let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be caught");
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+        });
+        stage.fixture.stop();
+        std::process::exit(130);
+    });
 }
 
 fn trial(stage: &Arc<Stage>, name: &str, test: impl FnOnce(&Fixture) -> Result<()> + Send + 'static) -> Trial {

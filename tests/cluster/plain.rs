@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -19,8 +20,8 @@ const SETTINGS: &[&str] =
     &["fsync=off", "timezone=UTC", "lc_messages=C", "max_connections=200", "max_prepared_transactions=200", "log_min_messages=fatal"];
 
 pub(crate) struct PlainServer {
-    _folder: tempfile::TempDir,
-    process: Child,
+    folder: tempfile::TempDir,
+    process: Mutex<Option<Child>>,
     /// As the role `app`, which owns the database `app` and is not a superuser.
     pub(crate) dsn: Dsn,
     /// As the superuser.
@@ -59,7 +60,7 @@ impl PlainServer {
         let process = account.apply(&mut server).spawn().context("starting postgres")?;
         let admin = Dsn { user: "postgres".into(), password: PASSWORD.into(), host: "127.0.0.1".into(), port, database: "postgres".into() };
         let dsn = Dsn { user: "app".into(), database: "app".into(), ..admin.clone() };
-        let server = Self { _folder: folder, process, dsn, admin };
+        let server = Self { folder, process: Mutex::new(Some(process)), dsn, admin };
         server.wait()?;
         Ok(server)
     }
@@ -80,13 +81,31 @@ impl PlainServer {
     }
 }
 
+impl PlainServer {
+    /// Ends it and removes its folder.
+    pub(crate) fn stop(&self) {
+        // SIGINT is a fast shutdown: it also ends the server's children, which SIGKILL would not.
+        if let Some(mut process) = self.process.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let pid = nix::unistd::Pid::from_raw(i32::try_from(process.id()).unwrap_or(0));
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT);
+            let _ = process.wait();
+            let _ = fs::remove_dir_all(self.folder.path());
+        }
+    }
+}
+
 impl Drop for PlainServer {
     fn drop(&mut self) {
-        // SIGINT is a fast shutdown: it also ends the server's children, which SIGKILL would not.
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.process.id()).unwrap_or(0));
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT);
-        let _ = self.process.wait();
+        self.stop();
     }
+}
+
+/// Restarts the server of a data folder, as its owner.
+pub(crate) fn restart(data: &Path) -> Result<()> {
+    let log = data.join("restart.log");
+    let mut pg_ctl = command("pg_ctl");
+    pg_ctl.arg("-D").arg(data).args(["-m", "fast", "-w", "-t", "30", "-l"]).arg(log).arg("restart");
+    Account::unprivileged()?.run(pg_ctl.stdin(Stdio::null()))
 }
 
 /// A server program, found on PATH or where Debian keeps it.

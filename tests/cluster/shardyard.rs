@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::connection::Connection;
@@ -21,7 +21,6 @@ pub(crate) struct Cluster {
     pub(crate) dsn: Dsn,
     pub(crate) shards: Vec<Shard>,
     config: PathBuf,
-    pub(crate) proxy_pid: i32,
 }
 
 /// Superuser DSNs of one shard's servers.
@@ -47,7 +46,6 @@ impl Cluster {
             dsn: dsn(&status["dsn"])?,
             shards: shards.collect::<Result<_>>()?,
             config: PathBuf::from(status["config"].as_str().context("no config in the status")?),
-            proxy_pid: i32::try_from(status["proxy"]["pid"].as_i64().context("no proxy process in the status")?)?,
             folder,
         })
     }
@@ -71,13 +69,9 @@ impl Cluster {
         Ok(proxy)
     }
 
-    /// The configuration's folder.
-    pub(crate) fn config(&self) -> &Path {
-        &self.config
-    }
-
-    pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
+    /// Ends every process and removes the folder.
+    pub(crate) fn stop(&self) {
+        self.folder.stop();
     }
 
     pub(crate) fn connect(&self) -> Result<Connection> {
@@ -98,11 +92,21 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
+impl Folder {
+    fn stop(&self) {
+        if !self.path().exists() {
+            return;
+        }
         if let Err(error) = run(&["dev", "down"], self.path()) {
             eprintln!("the cluster could not be stopped: {error:#}");
         }
+        let _ = std::fs::remove_dir_all(self.path());
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
@@ -156,10 +160,4 @@ pub(crate) fn eventually<T>(deadline: Duration, mut attempt: impl FnMut() -> Res
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
     }
-}
-
-/// The error must have this SQLSTATE.
-pub(crate) fn ensure_sqlstate(error: &crate::reply::ServerError, sqlstate: &str) -> Result<()> {
-    ensure!(error.sqlstate() == sqlstate, "expected {sqlstate} but came {error}");
-    Ok(())
 }

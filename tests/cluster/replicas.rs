@@ -1,0 +1,108 @@
+//! Reads go to replicas and writes to primaries, counted on the servers; a session reads what it wrote.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::connection::Connection;
+use crate::dsn::Dsn;
+use crate::fixture::Fixture;
+use crate::shardyard::eventually;
+
+const KEYS: u32 = 40;
+const ROUNDS: u32 = 10;
+/// A server's backends report their counts within ten seconds of being idle.
+const COUNTED: Duration = Duration::from_secs(30);
+
+/// Reads of a client that has written nothing are all answered by replicas.
+pub(crate) fn reads_and_writes_are_apart(fixture: &Fixture) -> Result<()> {
+    let cluster = fixture.cluster()?;
+    let mut writer = cluster.connect()?;
+    writer.query("create table counted (user_id bigint primary key, n int)")?;
+    for key in 1..=KEYS {
+        writer.query(&format!("insert into counted values ({key}, 0)"))?;
+        writer.query(&format!("update counted set n = {key} where user_id = {key}"))?;
+    }
+    let primaries: Vec<&Dsn> = cluster.shards.iter().map(|shard| &shard.primary).collect();
+    let replicas: Vec<&Dsn> = cluster.shards.iter().flat_map(|shard| &shard.replicas).collect();
+    let written = "select n_tup_ins + n_tup_upd from pg_stat_user_tables where relname = 'counted'";
+    eventually(COUNTED, || {
+        let (there, elsewhere) = (sum(&primaries, written)?, sum(&replicas, written)?);
+        ensure!(there == u64::from(2 * KEYS) && elsewhere == 0, "{there} writes on primaries, {elsewhere} on replicas");
+        Ok(())
+    })?;
+
+    let scans = "select coalesce(sum(seq_scan + coalesce(idx_scan, 0)), 0) from pg_stat_user_tables where relname = 'counted'";
+    let (before_there, before) = (sum(&primaries, scans)?, sum(&replicas, scans)?);
+    let mut reader = cluster.connect()?;
+    for _ in 0..ROUNDS {
+        for key in 1..=KEYS {
+            let n = reader.value(&format!("select n from counted where user_id = {key}"))?;
+            ensure!(n == key.to_string(), "key {key} answered {n}");
+        }
+    }
+    let reads = u64::from(KEYS * ROUNDS);
+    eventually(COUNTED, || {
+        let (on_replicas, on_primaries) = (sum(&replicas, scans)? - before, sum(&primaries, scans)? - before_there);
+        ensure!(on_replicas >= reads * 9 / 10, "{on_replicas} of {reads} reads on replicas, {on_primaries} on primaries");
+        Ok(())
+    })
+}
+
+/// A read right after a write of the same session sees it, two hundred times.
+pub(crate) fn a_session_reads_its_writes(fixture: &Fixture) -> Result<()> {
+    let mut client = fixture.cluster()?.connect()?;
+    client.query("create table own_writes (user_id bigint primary key, n int)")?;
+    for key in 1..=200 {
+        client.query(&format!("insert into own_writes values ({key}, 1)"))?;
+        ensure!(client.value(&format!("select n from own_writes where user_id = {key}"))? == "1");
+        client.query(&format!("begin; update own_writes set n = 2 where user_id = {key}; commit"))?;
+        ensure!(client.value(&format!("select n from own_writes where user_id = {key}"))? == "2", "key {key} is stale");
+    }
+    Ok(())
+}
+
+/// Inside a transaction that may write, with a locking clause, a volatile function or the hint, a read goes to the primary.
+pub(crate) fn some_reads_need_the_primary(fixture: &Fixture) -> Result<()> {
+    let cluster = fixture.cluster()?;
+    let mut client = cluster.connect()?;
+    client.query("create table needs_primary (user_id bigint primary key)")?;
+    client.query("create sequence needs_primary_sequence")?;
+    client.query("insert into needs_primary values (1)")?;
+    let mut reader = cluster.connect()?;
+    let ports: Vec<String> = cluster.shards.iter().map(|shard| shard.primary.port.to_string()).collect();
+    let to_primary = [
+        "select inet_server_port() from needs_primary where user_id = 1 for update",
+        "select inet_server_port() from needs_primary where user_id = 1 for share",
+        "select inet_server_port(), pg_advisory_xact_lock_shared(1) from needs_primary where user_id = 1",
+        "/* shardyard: primary */ select inet_server_port() from needs_primary where user_id = 1",
+        "with w as (update needs_primary set user_id = user_id where user_id = 1 returning 1) select inet_server_port() from w",
+        "begin; select inet_server_port() from needs_primary where user_id = 1; commit",
+    ];
+    for sql in to_primary {
+        let port = reader.value(sql)?;
+        ensure!(ports.contains(&port), "not on a primary: {sql}");
+    }
+    let mut fresh = cluster.connect()?;
+    let to_replica = [
+        "select inet_server_port() from needs_primary where user_id = 1",
+        "/* shardyard: replica */ select inet_server_port() from needs_primary where user_id = 1",
+        "begin read only; select inet_server_port() from needs_primary where user_id = 1; commit",
+    ];
+    for sql in to_replica {
+        eventually(Duration::from_secs(5), || {
+            let port = fresh.value(sql)?;
+            ensure!(!ports.contains(&port), "not on a replica: {sql}");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn sum(servers: &[&Dsn], sql: &str) -> Result<u64> {
+    let mut total = 0;
+    for dsn in servers {
+        total += Connection::connect(dsn)?.value(sql)?.parse::<u64>()?;
+    }
+    Ok(total)
+}

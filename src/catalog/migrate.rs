@@ -14,6 +14,7 @@ const CATALOG: &[Migration] = &[Migration { number: 1, name: "cluster", sql: inc
 const SHARD: &[Migration] = &[
     Migration { number: 1, name: "bucket", sql: include_str!("../../migrations/shard/0001_bucket.sql") },
     Migration { number: 2, name: "commit_decision", sql: include_str!("../../migrations/shard/0002_commit_decision.sql") },
+    Migration { number: 3, name: "search_path", sql: include_str!("../../migrations/shard/0003_search_path.sql") },
 ];
 
 /// Taken while migrations run, so that two upgrades at once do one after the other. "shrdyard" in ASCII.

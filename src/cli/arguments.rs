@@ -26,6 +26,42 @@ pub(crate) enum Command {
         #[command(flatten)]
         config: Config,
     },
+    /// Look for everything that would not work: configuration, servers, roles, versions, schema; exit code 3 when there is something
+    Check {
+        #[command(flatten)]
+        config: Config,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Bring the schema "shardyard" of the catalog and of every shard to this program's
+    Upgrade {
+        #[command(flatten)]
+        config: Config,
+        /// Say what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// The cluster's shards
+    Shard {
+        #[command(subcommand)]
+        command: ShardCommand,
+    },
+    /// Which table lives where
+    Table {
+        #[command(subcommand)]
+        command: TableCommand,
+    },
+    /// Ask a running proxy where a statement would go, without running it
+    Explain {
+        /// The statement
+        sql: String,
+        #[command(flatten)]
+        config: Config,
+        /// The proxy's connection string, instead of the configuration's first user and address
+        #[arg(long)]
+        dsn: Option<String>,
+    },
     /// Write the shards of shards.toml into an empty catalog, and bring catalog and shards up to date; harmless when done before
     Init {
         #[command(flatten)]
@@ -33,6 +69,66 @@ pub(crate) enum Command {
         /// The new cluster's name, for people and in two-phase commits
         #[arg(long, default_value = "shardyard")]
         name: String,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ShardCommand {
+    /// List the shards with their state, buckets and servers
+    List {
+        #[command(flatten)]
+        config: Config,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum TableCommand {
+    /// List the tables and where their rows live
+    List {
+        #[command(flatten)]
+        config: Config,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Keep a table whole on every shard; what is there is copied, writers wait meanwhile and those that waited are cancelled
+    Reference {
+        /// NAME or SCHEMA.NAME, as it is written in the catalog
+        table: String,
+        #[command(flatten)]
+        config: Config,
+        /// Say what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Keep a table on the home shard although it has the key column; before it is made
+    Single {
+        /// NAME or SCHEMA.NAME, as it is written in the catalog
+        table: String,
+        #[command(flatten)]
+        config: Config,
+        /// Say what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Shard a table by another column than the default one; before it is made
+    Shard {
+        /// NAME or SCHEMA.NAME, as it is written in the catalog
+        table: String,
+        /// The key column
+        #[arg(long)]
+        key: String,
+        /// Accept UNIQUE and PRIMARY KEY without the key: unique within a shard only
+        #[arg(long)]
+        local_unique: bool,
+        #[command(flatten)]
+        config: Config,
+        /// Say what would be done
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 

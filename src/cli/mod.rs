@@ -1,14 +1,21 @@
 //! The command line: reads the arguments, calls the layer that acts, prints.
 
 pub mod arguments;
+pub mod check;
+pub mod cluster;
 pub mod dev;
+pub mod explain;
 pub mod init;
+pub mod reference;
 pub mod serve;
+pub mod shard;
+pub mod table;
+pub mod upgrade;
 
 use anyhow::Result;
 use clap::Parser;
 
-use crate::cli::arguments::{Arguments, Command};
+use crate::cli::arguments::{Arguments, Command, ShardCommand};
 
 /// Reads the command line and does what it says; answers with the exit code.
 ///
@@ -19,6 +26,11 @@ pub fn run() -> Result<u8> {
     match arguments.command {
         Command::Dev { command } => block_on(dev::run(command)),
         Command::Serve { config } => serve::run(&config.config),
+        Command::Check { config, json } => block_on(check::run(&config.config, json)),
+        Command::Upgrade { config, dry_run } => block_on(upgrade::run(&config.config, dry_run)),
+        Command::Shard { command: ShardCommand::List { config, json } } => block_on(shard::list(&config.config, json)),
+        Command::Table { command } => block_on(table::run(command)),
+        Command::Explain { sql, config, dsn } => block_on(explain::run(&config.config, dsn.as_deref(), &sql)),
         Command::Init { config, name } => block_on(init::run(config.config, name)),
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, anyhow};
+use tracing::warn;
 use tracing_subscriber::EnvFilter;
 
 use crate::{config, proxy};
@@ -10,8 +11,12 @@ use crate::{config, proxy};
 /// Reads the configuration and runs the proxy until it is told to stop.
 pub(crate) fn run(folder: &Path) -> Result<u8> {
     start_logging();
-    let options = config::read(folder, None).map_err(|mistakes| anyhow!("the configuration is wrong:\n{mistakes}"))?;
-    config::check_file_limit(&options).map_err(|error| anyhow!(error))?;
+    let mut options = config::read(folder, None).map_err(|mistakes| anyhow!("the configuration is wrong:\n{mistakes}"))?;
+    if let Err(error) = config::check_file_limit(&options) {
+        // Refused with 53300 is better than refused by the system.
+        warn!(mend = error.mend(), "{error}");
+        options.session.clients_max = error.fitting();
+    }
     proxy::run(options)?;
     Ok(0)
 }

@@ -1,5 +1,6 @@
 //! Tests that need servers. One plain server and one cluster serve them all and are ended here, whatever the outcome.
 
+mod access;
 mod connection;
 mod drivers;
 mod dsn;
@@ -57,6 +58,9 @@ const TESTS: &[(&str, Test)] = &[
     ("sessions::unfinished_work_is_undone", sessions::unfinished_work_is_undone),
     ("sessions::malformed_messages_end_the_connection", sessions::malformed_messages_end_the_connection),
     ("sessions::odd_startups_are_answered", sessions::odd_startups_are_answered),
+    ("access::every_method_of_authentication", access::every_method_of_authentication),
+    ("access::tls_towards_clients", access::tls_towards_clients),
+    ("access::clients_are_bounded", access::clients_are_bounded),
     ("drivers::tokio_postgres", |fixture| tokio_driver::run(&fixture.cluster()?.dsn)),
     ("drivers::tokio_postgres_plain", |fixture| tokio_driver::run(fixture.plain()?)),
 ];

@@ -52,21 +52,27 @@ impl Cluster {
 
     /// One more proxy over the same servers, with the variables of `environment`.
     pub(crate) fn proxy(&self, environment: &[(&str, &str)]) -> Result<Proxy> {
+        let proxy = self.proxy_with(environment, |_, text| text)?;
+        eventually(Duration::from_secs(20), || Connection::connect(&proxy.dsn).map(drop)).with_context(|| proxy.log())?;
+        Ok(proxy)
+    }
+
+    /// As `proxy`, with each file of the configuration changed by `edit` (name, text), and not waited for.
+    pub(crate) fn proxy_with(&self, environment: &[(&str, &str)], edit: impl Fn(&str, String) -> String) -> Result<Proxy> {
         let folder = tempfile::Builder::new().prefix("shardyard-proxy-").tempdir()?;
         let port = free_port()?;
         for file in std::fs::read_dir(&self.config)? {
             let path = file?.path();
             let text = std::fs::read_to_string(&path)?;
             let listening = text.replace(&format!("127.0.0.1:{}", self.dsn.port), &format!("127.0.0.1:{port}"));
-            std::fs::write(folder.path().join(path.file_name().context("a file without a name")?), listening)?;
+            let name = path.file_name().context("a file without a name")?.to_string_lossy().into_owned();
+            std::fs::write(folder.path().join(&name), edit(&name, listening))?;
         }
         let mut command = Command::new(PROGRAM);
         command.arg("serve").arg("--config").arg(folder.path()).envs(environment.iter().copied());
         let log = std::fs::File::create(folder.path().join("log"))?;
         let process = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
-        let proxy = Proxy { dsn: Dsn { port, ..self.dsn.clone() }, process, folder };
-        eventually(Duration::from_secs(20), || Connection::connect(&proxy.dsn).map(drop)).with_context(|| proxy.log())?;
-        Ok(proxy)
+        Ok(Proxy { dsn: Dsn { port, ..self.dsn.clone() }, process, folder })
     }
 
     /// Ends every process and removes the folder.

@@ -48,6 +48,15 @@ impl ClientError for AcquireError {
     }
 }
 
+/// What to do while the server cannot be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Try again until `acquire_timeout`.
+    Retry,
+    /// Tell at once: there is another server to ask.
+    Once,
+}
+
 /// What a pool is doing right now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolStatus {
@@ -135,13 +144,21 @@ impl Pool {
     /// # Errors
     /// After `acquire_timeout`, at once when too many wait, or when the server refuses the login for good.
     pub async fn acquire(self: &Arc<Self>) -> Result<Checkout, AcquireError> {
+        self.acquire_with(Patience::Retry).await
+    }
+
+    /// As [`Pool::acquire`], with a choice of what to do while the server is down. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`Pool::acquire`].
+    pub async fn acquire_with(self: &Arc<Self>, patience: Patience) -> Result<Checkout, AcquireError> {
         match self.try_acquire() {
             Some(checkout) => Ok(checkout),
-            None => Box::pin(self.acquire_slowly()).await,
+            None => Box::pin(self.acquire_slowly(patience)).await,
         }
     }
 
-    async fn acquire_slowly(self: &Arc<Self>) -> Result<Checkout, AcquireError> {
+    async fn acquire_slowly(self: &Arc<Self>, patience: Patience) -> Result<Checkout, AcquireError> {
         let started = Instant::now();
         let deadline = started + self.options.acquire_timeout;
         let receiver = {
@@ -165,11 +182,11 @@ impl Pool {
                 _ => return Err(AcquireError::Timeout { waited_ms: started.elapsed().as_millis(), size: self.options.size }),
             },
         };
-        self.open(place, deadline).await
+        self.open(place, deadline, patience).await
     }
 
     /// Logs in, and tries again while the server is down, up to the deadline.
-    async fn open(&self, place: Place, deadline: Instant) -> Result<Checkout, AcquireError> {
+    async fn open(&self, place: Place, deadline: Instant, patience: Patience) -> Result<Checkout, AcquireError> {
         let mut backoff = BACKOFF_MIN;
         loop {
             let attempt_deadline = deadline.min(Instant::now() + self.options.connect_timeout);
@@ -184,7 +201,7 @@ impl Pool {
                     source: std::io::Error::new(std::io::ErrorKind::TimedOut, "connect_timeout_ms passed"),
                 },
             };
-            if !error.is_passing() || Instant::now() + backoff >= deadline {
+            if patience == Patience::Once || !error.is_passing() || Instant::now() + backoff >= deadline {
                 warn!(server = %self.login.endpoint, user = self.login.user, %error, "no connection to server");
                 return Err(error.into());
             }

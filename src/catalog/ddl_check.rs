@@ -103,6 +103,13 @@ impl Inspection {
         judge(self, rules, current)
     }
 
+    /// The columns of the table asked for: name, type, whether it has a default.
+    #[must_use]
+    pub fn column_names(&self) -> Vec<(String, u32, bool)> {
+        let columns = self.subject().map(|table| table.columns.as_slice()).unwrap_or_default();
+        columns.iter().map(|column| (column.name.clone(), column.type_oid, column.default.is_some())).collect()
+    }
+
     pub(crate) fn table(&self, oid: u32) -> Option<&InspectedTable> {
         self.tables.iter().find(|table| table.oid == oid)
     }

@@ -10,6 +10,7 @@ pub mod rules;
 pub mod schema;
 pub mod sequences;
 pub mod store;
+pub mod view;
 pub mod watch;
 
 pub use connect::{ConnectError, connect};
@@ -17,4 +18,5 @@ pub use ddl_check::Inspection;
 pub use ddl_rules::{DdlRefusal, Judgement};
 pub use rules::{TableRule, TableRuleKind, TableRules};
 pub use store::{CatalogState, StoreError};
+pub use view::View;
 pub use watch::Watcher;

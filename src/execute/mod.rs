@@ -1,1 +1,12 @@
-//! execute
+//! Carries requests to servers and their replies back to the client.
+//!
+//! *Invariant: replies are matched to requests by protocol state; a mismatch closes the server connection.*
+
+pub mod ask;
+pub mod client;
+pub mod copy;
+pub mod relay;
+pub mod two_phase;
+
+pub use client::ClientIo;
+pub use relay::{Outcome, Progress, RelayError};

@@ -19,9 +19,17 @@ pub enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
     Tls(Box<TlsStream<TcpStream>>),
+    /// Nothing: what stands where a stream was taken from.
+    Closed,
 }
 
 impl Stream {
+    /// A stream at its end.
+    #[must_use]
+    pub fn closed() -> Self {
+        Self::Closed
+    }
+
     /// Reads what has arrived and appends it to `buffer`; 0 at the end of the stream. Memory is taken only once something has arrived,
     /// so that an idle connection holds none. Cancel safe.
     ///
@@ -49,6 +57,7 @@ impl Stream {
                     buffer.reserve(READ_BYTES);
                     return pin!(stream.read_buf(buffer)).poll(context);
                 }
+                Self::Closed => return Poll::Ready(Ok(0)),
             };
             match outcome {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -74,6 +83,7 @@ impl Stream {
                 let mut buffer = ReadBuf::new(&mut byte);
                 return Pin::new(stream).poll_read(&mut context, &mut buffer).is_pending();
             }
+            Self::Closed => return false,
         };
         matches!(outcome, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
@@ -90,6 +100,7 @@ impl Stream {
                 stream.write_all(bytes).await?;
                 stream.flush().await
             }
+            Self::Closed => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
@@ -105,6 +116,7 @@ impl Stream {
                 stream.write_all_buf(buffer).await?;
                 stream.flush().await
             }
+            Self::Closed => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
@@ -115,6 +127,7 @@ impl Stream {
             Self::Tcp(stream) => stream.shutdown().await,
             Self::Unix(stream) => stream.shutdown().await,
             Self::Tls(stream) => stream.shutdown().await,
+            Self::Closed => Ok(()),
         };
     }
 
@@ -129,6 +142,21 @@ impl Stream {
                 let _ = Pin::new(stream).poll_flush(context);
                 Poll::Ready(sent)
             }
+            Self::Closed => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    /// Pushes on what TLS holds back; nothing to do for plain sockets. Whether all is out the next write or flush will tell.
+    ///
+    /// # Errors
+    /// As the socket says.
+    pub fn poll_flush(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        match self {
+            Self::Tls(stream) => match Pin::new(stream).poll_flush(context) {
+                Poll::Ready(Err(error)) => Err(error),
+                _ => Ok(()),
+            },
+            _ => Ok(()),
         }
     }
 

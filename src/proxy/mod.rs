@@ -1,5 +1,10 @@
 //! The proxy process: builds every part, accepts clients, shuts down.
 
+mod learner;
+mod recovery;
+mod supervise;
+mod worker;
+
 use crate::backend::{ControlRole, PoolOptions, ReplicaOptions};
 use crate::net::{ClientTls, ListenAddress, ServerTls};
 use crate::session::{SessionOptions, User};
@@ -44,6 +49,7 @@ impl std::fmt::Debug for MapSource {
 ///
 /// # Errors
 /// When a listener cannot be bound, or neither catalog nor home shard answers at the start.
-pub fn run(_options: Options) -> anyhow::Result<()> {
-    anyhow::bail!("not built yet")
+pub fn run(options: Options) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(supervise::supervise(options))
 }

@@ -1,5 +1,198 @@
-//! One client's conversation, from its startup packet to its end.
+//! One client's conversation, from its startup packet to its end. One method per message of the protocol.
 
+mod auth;
+mod commands;
+mod ddl;
+mod explain;
+mod extended;
+mod failure;
+mod handshake;
+mod links;
 pub mod options;
+mod pipeline;
+mod prepared;
+mod query;
+mod settings;
+pub mod shared;
+mod transaction;
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+use tracing::debug;
+
+use crate::backend::{CancelKey, ServerUser, UserPools};
+use crate::cache::PlanCache;
+use crate::execute::ClientIo;
+use crate::session::extended::Batch;
+use crate::session::failure::{End, Failure};
+use crate::session::links::Link;
+use crate::session::prepared::ClientStatements;
+use crate::session::settings::ClientSettings;
+use crate::session::transaction::Transaction;
+use crate::sql::template::Scan;
+use crate::topology::ShardId;
+use crate::wire::frame::{HEADER_BYTES, peek_client};
+use crate::wire::{Severity, to_client};
+
+pub use auth::Account;
+pub use handshake::admit;
 pub use options::{AuthMethod, SessionOptions, User};
+pub use shared::{Reloadable, Shared, SharedParts};
+
+/// Input is taken in steps of this while a long message arrives, so that a length alone costs no memory.
+const LONG_MESSAGE_STEP: usize = 1024 * 1024;
+
+/// A client that has logged in.
+pub struct Session {
+    shared: Arc<Shared>,
+    plans: Arc<PlanCache>,
+    client: ClientIo,
+    account: Arc<Account>,
+    server_user: ServerUser,
+    pools: Arc<UserPools>,
+    settings: ClientSettings,
+    statements: ClientStatements,
+    transaction: Transaction,
+    /// Server connections held now: by the transaction, the running statement, or for good (pinned).
+    links: SmallVec<[Link; 1]>,
+    batch: Batch,
+    cancel: CancelKey,
+    /// When this client's last commit on each shard was acknowledged, on the servers' clock.
+    writes: SmallVec<[(ShardId, u64); 4]>,
+    /// This client's temporary tables, on its pinned home connection.
+    temporary: Vec<String>,
+    /// All links are kept until the client leaves: session pooling, or session state on a server.
+    pinned: bool,
+    scan: Scan,
+}
+
+impl Session {
+    /// Serves the client until it leaves. `idle` is set while it waits for the client between transactions.
+    pub async fn run(mut self, idle: &AtomicBool) {
+        if let Err(End::Fatal(error)) = self.serve(idle).await {
+            debug!(user = self.account.user.name, %error, "client connection ended");
+            to_client::error(&mut self.client.output, Severity::Fatal, &*error);
+            // The client may be gone; there is nobody else to tell.
+            let _ = self.client.send().await;
+        }
+        self.client.stream.close().await;
+        self.leave().await;
+    }
+
+    async fn serve(&mut self, idle: &AtomicBool) -> Result<(), End> {
+        loop {
+            while let Some(frame) = peek_client(&self.client.input).map_err(|error| End::Fatal(Box::new(error)))? {
+                let missing = frame.bytes.saturating_sub(self.client.input.len());
+                if missing > 0 {
+                    self.client.input.reserve(missing.min(LONG_MESSAGE_STEP));
+                    break;
+                }
+                let message = self.client.input.split_to(frame.bytes).freeze();
+                self.message(frame.tag, message).await?;
+            }
+            if self.client.closed {
+                return Err(End::Left);
+            }
+            if !self.batch.is_open() {
+                self.client.send().await.map_err(|_| End::Left)?;
+            }
+            idle.store(self.links.is_empty() && !self.transaction.is_open() && !self.batch.is_open(), Ordering::Relaxed);
+            let more = self.client.receive().await.map_err(|_| End::Left)?;
+            idle.store(false, Ordering::Relaxed);
+            if !more && self.client.input.is_empty() {
+                return Err(End::Left);
+            }
+        }
+    }
+
+    async fn message(&mut self, tag: u8, message: Bytes) -> Result<(), End> {
+        let body = message.slice(HEADER_BYTES..);
+        match tag {
+            b'S' => self.sync().await,
+            b'X' => Err(End::Left),
+            // As PostgresMain: what is left of a COPY that failed is ignored.
+            b'd' | b'c' | b'f' => Ok(()),
+            _ if self.batch.skips() => Ok(()),
+            b'Q' => self.query(message).await,
+            b'P' | b'B' | b'D' | b'E' | b'C' | b'H' => self.extended_result(tag, &body).await,
+            b'F' => self.function_call(message).await,
+            _ => Err(End::Fatal(Box::new(crate::wire::frame::FrameError::Type(tag)))),
+        }
+    }
+
+    /// Runs one message of the extended protocol; an error skips all up to Sync.
+    async fn extended_result(&mut self, tag: u8, body: &Bytes) -> Result<(), End> {
+        let result = match tag {
+            b'P' => self.parse(body).await,
+            b'B' => self.bind(body).await,
+            b'D' => self.describe(body).await,
+            b'E' => self.execute(body).await,
+            b'C' => self.close(body).await,
+            _ => self.flush().await,
+        };
+        match result {
+            Ok(()) => Ok(()),
+            Err(Failure::End(end)) => Err(end),
+            Err(failure) => self.fail_batch(failure).await,
+        }
+    }
+
+    /// Appends a failure to what the client is sent, and notes it in the transaction.
+    fn tell(&mut self, failure: Failure) -> Result<(), End> {
+        match failure {
+            Failure::End(end) => return Err(end),
+            Failure::Relayed => {}
+            Failure::Report(error) => to_client::error(&mut self.client.output, Severity::Error, &*error),
+        }
+        self.transaction.fail();
+        Ok(())
+    }
+}
+
+/// Makes a session of an admitted client.
+///
+/// # Errors
+/// What the client is to be told, when the home shard cannot greet it.
+pub(super) async fn start(
+    shared: Arc<Shared>,
+    plans: Arc<PlanCache>,
+    client: ClientIo,
+    account: Arc<Account>,
+    startup: handshake::StartupSettings,
+) -> Result<Session, (Failure, ClientIo)> {
+    let user = &account.user;
+    let server_user = user.server_user();
+    let map = shared.view.map();
+    let pools = shared.servers.pools(&server_user, &map);
+    let cancel = shared.cancels.register(startup.secret_bytes);
+    let pinned = user.pool_mode == crate::backend::PoolMode::Session;
+    let mut session = Session {
+        plans,
+        client,
+        settings: ClientSettings::new(startup.settings),
+        server_user,
+        pools,
+        statements: ClientStatements::default(),
+        transaction: Transaction::default(),
+        links: SmallVec::new(),
+        batch: Batch::default(),
+        cancel,
+        writes: SmallVec::new(),
+        temporary: Vec::new(),
+        pinned,
+        scan: Scan::new(),
+        account: Arc::clone(&account),
+        shared,
+    };
+    match session.greet().await {
+        Ok(()) => Ok(session),
+        Err(failure) => Err((failure, session.client)),
+    }
+}
+
+/// The address of a client, for logs; unix sockets have none.
+pub type ClientAddress = Option<SocketAddr>;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::backend::PoolMode;
+use crate::backend::{PoolMode, ServerUser};
 
 /// How a client proves who it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +30,19 @@ pub struct User {
     pub pool_size: Option<usize>,
     /// May use the admin console (the database `shardyard`).
     pub admin: bool,
+}
+
+impl User {
+    /// As whom the proxy logs in to servers for this user.
+    #[must_use]
+    pub fn server_user(&self) -> ServerUser {
+        let own = self.server_user.is_none();
+        ServerUser {
+            name: self.server_user.clone().unwrap_or_else(|| self.name.clone()),
+            password: self.server_password.clone().or_else(|| self.password.clone().filter(|_| own)),
+            pool_size: self.pool_size,
+        }
+    }
 }
 
 impl std::fmt::Debug for User {

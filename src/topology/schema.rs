@@ -106,6 +106,24 @@ impl Schema {
         }
     }
 
+    /// The same with `relation` added or replaced: what a transaction sees of its own DDL.
+    #[must_use]
+    pub fn with_relation(&self, relation: Relation) -> Self {
+        let mut changed = self.clone();
+        changed.relations.entry(relation.schema.clone()).or_default().insert(relation.name.clone(), Arc::new(relation));
+        changed
+    }
+
+    /// The same without a relation.
+    #[must_use]
+    pub fn without_relation(&self, schema: &str, name: &str) -> Self {
+        let mut changed = self.clone();
+        if let Some(relations) = changed.relations.get_mut(schema) {
+            relations.remove(name);
+        }
+        changed
+    }
+
     /// All functions called `name`, folded into one; `None` for a name that no user or built-in function has.
     #[must_use]
     pub fn function(&self, name: &str) -> Option<FunctionFacts> {

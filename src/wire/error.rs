@@ -37,6 +37,7 @@ impl SqlState {
     pub const LOCK_NOT_AVAILABLE: Self = Self(*b"55P03");
     pub const QUERY_CANCELED: Self = Self(*b"57014");
     pub const ADMIN_SHUTDOWN: Self = Self(*b"57P01");
+    pub const TRANSACTION_RESOLUTION_UNKNOWN: Self = Self(*b"08007");
     pub const CANNOT_CONNECT_NOW: Self = Self(*b"57P03");
     pub const INTERNAL_ERROR: Self = Self(*b"XX000");
 

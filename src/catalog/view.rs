@@ -1,0 +1,95 @@
+//! What this process knows of the cluster right now: the shard map and the schema, and the way to ask for news.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::catalog::{TableRule, TableRules};
+use crate::topology::{Schema, ShardMap};
+
+/// Requests that may wait for the learner; more callers wait.
+const REQUESTS_MAX: usize = 1024;
+
+/// What a session asks of the learner.
+#[derive(Debug)]
+pub enum Request {
+    /// Read the schema again.
+    Learn(oneshot::Sender<()>),
+    /// The schema was changed through us: tell the other proxies, then read it again.
+    Changed(oneshot::Sender<()>),
+    /// A table's kind was declared: write it to the catalog, tell the others, read again. Answers with the error's text.
+    Declare(TableRule, oneshot::Sender<Result<(), String>>),
+}
+
+/// Shared by all sessions; replaced as a whole by the learner.
+#[derive(Debug)]
+pub struct View {
+    map: ArcSwap<ShardMap>,
+    schema: ArcSwap<Schema>,
+    rules: ArcSwap<TableRules>,
+    requests: mpsc::Sender<Request>,
+}
+
+impl View {
+    /// The view, and the learner's end of the requests.
+    #[must_use]
+    pub fn new(map: Arc<ShardMap>, schema: Arc<Schema>, rules: Arc<TableRules>) -> (Arc<Self>, mpsc::Receiver<Request>) {
+        let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
+        (Arc::new(Self { map: ArcSwap::new(map), schema: ArcSwap::new(schema), rules: ArcSwap::new(rules), requests }), receiver)
+    }
+
+    #[must_use]
+    pub fn map(&self) -> arc_swap::Guard<Arc<ShardMap>> {
+        self.map.load()
+    }
+
+    #[must_use]
+    pub fn schema(&self) -> arc_swap::Guard<Arc<Schema>> {
+        self.schema.load()
+    }
+
+    #[must_use]
+    pub fn rules(&self) -> arc_swap::Guard<Arc<TableRules>> {
+        self.rules.load()
+    }
+
+    pub fn publish_rules(&self, rules: Arc<TableRules>) {
+        self.rules.store(rules);
+    }
+
+    pub fn publish_map(&self, map: Arc<ShardMap>) {
+        self.map.store(map);
+    }
+
+    pub fn publish_schema(&self, schema: Arc<Schema>) {
+        self.schema.store(schema);
+    }
+
+    /// Returns when the schema has been read again. Cancel safe.
+    pub async fn learn(&self) {
+        let (done, learned) = oneshot::channel();
+        if self.requests.send(Request::Learn(done)).await.is_ok() {
+            // The learner is gone only at shutdown.
+            let _ = learned.await;
+        }
+    }
+
+    /// Returns when the other proxies have been told and the schema has been read again. Cancel safe.
+    pub async fn changed(&self) {
+        let (done, learned) = oneshot::channel();
+        if self.requests.send(Request::Changed(done)).await.is_ok() {
+            let _ = learned.await;
+        }
+    }
+
+    /// Writes a table's kind to the catalog. Cancel safe.
+    ///
+    /// # Errors
+    /// The reason, when there is no catalog or it does not answer.
+    pub async fn declare(&self, rule: TableRule) -> Result<(), String> {
+        let (done, declared) = oneshot::channel();
+        self.requests.send(Request::Declare(rule, done)).await.map_err(|_| "the proxy is shutting down".to_owned())?;
+        declared.await.unwrap_or_else(|_| Err("the proxy is shutting down".to_owned()))
+    }
+}

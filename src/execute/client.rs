@@ -1,0 +1,56 @@
+//! The client's end: its stream and what has arrived and is to be sent.
+
+use std::io;
+
+use bytes::BytesMut;
+
+use crate::net::Stream;
+
+/// A buffer larger than this is given back once it is empty.
+const KEPT_BYTES: usize = 16 * 1024;
+
+/// A client's stream with its buffers.
+#[derive(Debug)]
+pub struct ClientIo {
+    pub stream: Stream,
+    /// Arrived and not yet handled.
+    pub input: BytesMut,
+    /// To be sent.
+    pub output: BytesMut,
+    /// The client has closed its sending side.
+    pub closed: bool,
+}
+
+impl ClientIo {
+    #[must_use]
+    pub fn new(stream: Stream) -> Self {
+        Self { stream, input: BytesMut::new(), output: BytesMut::new(), closed: false }
+    }
+
+    /// Waits for more input; `false` at the end of the stream. While it waits, empty buffers hold no memory. Cancel safe.
+    ///
+    /// # Errors
+    /// As the socket says.
+    pub async fn receive(&mut self) -> io::Result<bool> {
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
+        let read = self.stream.read_some(&mut self.input).await?;
+        self.closed = read == 0;
+        Ok(read != 0)
+    }
+
+    /// Sends what is in `output`. Cancel safe.
+    ///
+    /// # Errors
+    /// As the socket says.
+    pub async fn send(&mut self) -> io::Result<()> {
+        if !self.output.is_empty() || self.stream.is_tls() {
+            self.stream.send_buffer(&mut self.output).await?;
+            if self.output.capacity() > KEPT_BYTES {
+                self.output = BytesMut::new();
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,309 @@
+//! Relays a server's replies to the client: only headers are looked at, bytes are forwarded from the buffer they were read into.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, BytesMut};
+
+use crate::backend::connection::{Expected, Reply, ServerConnection};
+use crate::execute::client::ClientIo;
+use crate::wire::{ClientError, ServerError, SqlState, TransactionStatus, frame, from_server};
+
+/// Part of a row is sent on before the whole has arrived once this much of it has.
+const PARTIAL_BYTES: usize = 64 * 1024;
+/// A client that does not read stops the reading from the server at this much.
+const UNSENT_BYTES_MAX: usize = 256 * 1024;
+/// What a client may send ahead while its statement runs; beyond, it waits in its socket.
+const AHEAD_BYTES_MAX: usize = 64 * 1024;
+/// A reply up to this length is copied, a longer one handed over with its buffer.
+const COPIED_BYTES_MAX: usize = 4 * 1024;
+
+/// Relaying ended in the middle.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    /// The client is gone.
+    #[error("client connection lost")]
+    Client(#[source] io::Error),
+    /// The server is gone; with its last words, if it had any. `cut`: the client has part of a message and cannot be served on.
+    #[error("{}", lost_message(.last_words.as_ref()))]
+    Server { last_words: Option<Box<ServerError>>, cut: bool },
+    /// The server said what nobody asked for.
+    #[error("server sent an unexpected message of type {0:?}")]
+    Protocol(char),
+}
+
+fn lost_message(last_words: Option<&Box<ServerError>>) -> String {
+    last_words.map_or_else(|| "server closed the connection unexpectedly".to_owned(), ToString::to_string)
+}
+
+impl ClientError for RelayError {
+    fn sqlstate(&self) -> SqlState {
+        match self {
+            Self::Server { last_words: Some(error), .. } => error.code,
+            Self::Protocol(_) => SqlState::PROTOCOL_VIOLATION,
+            _ => SqlState::CONNECTION_FAILURE,
+        }
+    }
+
+    fn detail(&self) -> Option<String> {
+        matches!(self, Self::Server { .. }).then(|| "The statement may or may not have been executed.".to_owned())
+    }
+}
+
+/// Why relaying stopped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Progress {
+    /// Every expected reply has come.
+    #[default]
+    Done,
+    /// The server wants COPY data.
+    CopyIn,
+}
+
+/// What was seen while relaying.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub progress: Progress,
+    /// The first error, whether the client got it or not.
+    pub error: Option<Box<ServerError>>,
+    /// The error of a swallowed Query, which the client did not get.
+    pub swallowed_error: bool,
+    /// Statements whose Parse failed or was skipped.
+    pub forgotten: Vec<Box<[u8]>>,
+    /// The last CommandComplete's tag was ROLLBACK: a COMMIT of a failed transaction.
+    pub rolled_back: bool,
+}
+
+/// Relays until nothing is expected any more, or the server wants COPY data. Sends what is in the server's `output` first.
+///
+/// # Errors
+/// See [`RelayError`]. Not cancel safe: the connection is then of unknown state and must be closed.
+pub async fn relay(client: &mut ClientIo, server: &mut ServerConnection) -> Result<Outcome, RelayError> {
+    let mut outcome = Outcome::default();
+    loop {
+        if scan(&mut client.output, server, &mut outcome)? {
+            if !server.output.is_empty() {
+                server.send().await.map_err(|_| RelayError::Server { last_words: None, cut: false })?;
+            }
+            client.send().await.map_err(RelayError::Client)?;
+            return Ok(outcome);
+        }
+        std::future::poll_fn(|context| poll_wait(context, client, server)).await?;
+    }
+}
+
+/// Moves bytes in all directions until something has arrived from the server.
+fn poll_wait(context: &mut Context<'_>, client: &mut ClientIo, server: &mut ServerConnection) -> Poll<Result<(), RelayError>> {
+    if poll_send_server(context, server).is_err() {
+        // The server's last words may still be in its socket.
+        return Poll::Ready(last_words(context, server));
+    }
+    if client.output.len() < UNSENT_BYTES_MAX
+        && let Poll::Ready(read) = poll_read_server(context, server)
+    {
+        return Poll::Ready(read);
+    }
+    while !client.output.is_empty() {
+        match client.stream.poll_send(context, &client.output) {
+            Poll::Ready(Ok(sent)) => client.output.advance(sent),
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(RelayError::Client(error))),
+            Poll::Pending => return Poll::Pending,
+        }
+        if client.output.is_empty()
+            && let Poll::Ready(read) = poll_read_server(context, server)
+        {
+            return Poll::Ready(read);
+        }
+    }
+    poll_watch_client(context, client)
+}
+
+fn poll_send_server(context: &mut Context<'_>, server: &mut ServerConnection) -> io::Result<()> {
+    while !server.output.is_empty() {
+        match server.stream.poll_send(context, &server.output)? {
+            Poll::Ready(sent) => server.output.advance(sent),
+            Poll::Pending => break,
+        }
+    }
+    server.stream.poll_flush(context)
+}
+
+fn poll_read_server(context: &mut Context<'_>, server: &mut ServerConnection) -> Poll<Result<(), RelayError>> {
+    match server.stream.poll_read_some(context, &mut server.input) {
+        Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Err(RelayError::Server { last_words: None, cut: server.relaying_bytes > 0 })),
+        Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
+        Poll::Pending => Poll::Pending,
+    }
+}
+
+fn last_words(context: &mut Context<'_>, server: &mut ServerConnection) -> Result<(), RelayError> {
+    match poll_read_server(context, server) {
+        Poll::Ready(read) => read,
+        Poll::Pending => Err(RelayError::Server { last_words: None, cut: false }),
+    }
+}
+
+/// Notices when the client leaves while its statement runs; takes in what it sends ahead.
+fn poll_watch_client(context: &mut Context<'_>, client: &mut ClientIo) -> Poll<Result<(), RelayError>> {
+    while !client.closed && client.input.len() < AHEAD_BYTES_MAX {
+        match client.stream.poll_read_some(context, &mut client.input) {
+            // As PostgreSQL: what was sent before the end is carried out.
+            Poll::Ready(Ok(0)) if !client.input.is_empty() => client.closed = true,
+            Poll::Ready(Ok(0)) => return Poll::Ready(Err(RelayError::Client(io::ErrorKind::UnexpectedEof.into()))),
+            Poll::Ready(Ok(_)) => {}
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(RelayError::Client(error))),
+            Poll::Pending => break,
+        }
+    }
+    Poll::Pending
+}
+
+/// What becomes of one message.
+enum Verdict {
+    Forward,
+    Swallow,
+    /// Forwarded, and now the client has to send COPY data.
+    CopyIn,
+}
+
+/// Goes through what has arrived; what is the client's is appended to `sink`. True when relaying ends.
+pub(super) fn scan(sink: &mut BytesMut, server: &mut ServerConnection, outcome: &mut Outcome) -> Result<bool, RelayError> {
+    let mut position = 0;
+    let mut ended = false;
+    while !ended {
+        if let Some(Expected { reply: Reply::Own(_), .. }) = server.expected.front() {
+            hand_over(sink, &mut server.input, &mut position);
+            if let Some(Expected { reply: Reply::Own(bytes), .. }) = server.expected.pop_front() {
+                sink.extend_from_slice(&bytes);
+            }
+            continue;
+        }
+        if server.expected.is_empty() {
+            outcome.progress = Progress::Done;
+            ended = true;
+            break;
+        }
+        let available = server.input.len() - position;
+        if server.relaying_bytes > 0 {
+            let taken = server.relaying_bytes.min(available);
+            position += taken;
+            server.relaying_bytes -= taken;
+            if server.relaying_bytes > 0 {
+                break;
+            }
+            continue;
+        }
+        let rest = server.input.get(position..).unwrap_or_default();
+        let Some(frame) = frame::peek(rest).map_err(|_| RelayError::Protocol('?'))? else { break };
+        let Some(body) = rest.get(frame::HEADER_BYTES..frame.bytes) else {
+            let forwarded = server.expected.front().is_some_and(|expected| expected.forward);
+            if forwarded && matches!(frame.tag, b'D' | b'd') && available >= PARTIAL_BYTES {
+                server.relaying_bytes = frame.bytes - available;
+                position += available;
+            }
+            break;
+        };
+        let verdict = match frame.tag {
+            // The common case: a row for the client.
+            b'D' if server.expected.front().is_some_and(|expected| expected.forward) => Verdict::Forward,
+            tag => judge(tag, body, &mut server.expected, &mut server.status, &mut server.parameters, outcome)?,
+        };
+        match verdict {
+            Verdict::Forward => position += frame.bytes,
+            Verdict::Swallow => {
+                hand_over(sink, &mut server.input, &mut position);
+                server.input.advance(frame.bytes);
+            }
+            Verdict::CopyIn => {
+                position += frame.bytes;
+                outcome.progress = Progress::CopyIn;
+                ended = true;
+            }
+        }
+    }
+    hand_over(sink, &mut server.input, &mut position);
+    Ok(ended)
+}
+
+/// Moves the first `position` bytes to the client's buffer.
+fn hand_over(sink: &mut BytesMut, input: &mut BytesMut, position: &mut usize) {
+    let count = std::mem::take(position);
+    if count == 0 {
+        return;
+    }
+    if sink.is_empty() && count > COPIED_BYTES_MAX {
+        *sink = input.split_to(count);
+        return;
+    }
+    sink.extend_from_slice(input.get(..count).unwrap_or_default());
+    if count == input.len() {
+        input.clear();
+    } else {
+        input.advance(count);
+    }
+}
+
+type Parameters = std::collections::BTreeMap<String, String>;
+
+/// Matches one message to the oldest expected reply.
+fn judge(
+    tag: u8,
+    body: &[u8],
+    expected: &mut std::collections::VecDeque<Expected>,
+    status: &mut TransactionStatus,
+    parameters: &mut Parameters,
+    outcome: &mut Outcome,
+) -> Result<Verdict, RelayError> {
+    let unexpected = || RelayError::Protocol(char::from(tag));
+    let front = expected.front().ok_or_else(unexpected)?;
+    let verdict = if front.forward { Verdict::Forward } else { Verdict::Swallow };
+    let ends = match (tag, &front.reply) {
+        (b'N', _) => false,
+        (b'A', _) => return Ok(Verdict::Swallow),
+        (b'S', _) => {
+            if let Ok((name, value)) = from_server::parameter_status(body) {
+                parameters.insert(name, value);
+            }
+            false
+        }
+        (b'E', _) => return fail(body, expected, outcome),
+        (b'Z', Reply::Query | Reply::Sync) => {
+            *status = body.first().copied().and_then(TransactionStatus::from_byte).ok_or_else(unexpected)?;
+            let forward = front.forward_ready;
+            expected.pop_front();
+            return Ok(if forward { Verdict::Forward } else { Verdict::Swallow });
+        }
+        (b'C', Reply::Query | Reply::Execute) => {
+            outcome.rolled_back = body == b"ROLLBACK\0";
+            matches!(front.reply, Reply::Execute)
+        }
+        (b'1', Reply::Parse(_)) | (b'2', Reply::Bind) | (b'3', Reply::Close) | (b'I' | b's', Reply::Execute) => true,
+        (b'T' | b'n', Reply::Describe) => true,
+        (b't', Reply::Describe) => false,
+        (b'G', Reply::Query | Reply::Execute) if front.forward => return Ok(Verdict::CopyIn),
+        (b'D' | b'd' | b'c' | b'H', Reply::Query | Reply::Execute) => false,
+        (b'T' | b'I' | b'V', Reply::Query) => false,
+        _ => return Err(unexpected()),
+    };
+    if ends {
+        expected.pop_front();
+    }
+    Ok(verdict)
+}
+
+/// An error: in the extended protocol it skips everything up to Sync.
+fn fail(body: &[u8], expected: &mut std::collections::VecDeque<Expected>, outcome: &mut Outcome) -> Result<Verdict, RelayError> {
+    let error = Box::new(from_server::error(body).map_err(|_| RelayError::Protocol('E'))?);
+    if matches!(error.severity.as_str(), "FATAL" | "PANIC") {
+        return Err(RelayError::Server { last_words: Some(error), cut: false });
+    }
+    let swallowed = expected.front().is_some_and(|front| !front.forward && front.reply == Reply::Query);
+    outcome.swallowed_error |= swallowed;
+    outcome.error.get_or_insert(error);
+    while expected.front().is_some_and(|front| !matches!(front.reply, Reply::Query | Reply::Sync)) {
+        if let Some(Expected { reply: Reply::Parse(Some(name)), .. }) = expected.pop_front() {
+            outcome.forgotten.push(name);
+        }
+    }
+    Ok(if swallowed { Verdict::Swallow } else { Verdict::Forward })
+}

@@ -1,0 +1,292 @@
+//! DDL: run where the objects live, in one transaction over all of those shards.
+
+use std::sync::Arc;
+
+use crate::catalog::{DdlRefusal, Inspection, TableRule, TableRuleKind, TableRules, ddl_check, sequences};
+use crate::execute::ask::ask_value;
+use crate::routing::Access;
+use crate::session::Session;
+use crate::session::failure::Failure;
+use crate::sql::command::{Ddl, DdlObject, DdlVerb, ObjectName};
+use crate::topology::schema::{Column, RelationKind};
+use crate::topology::{Placement, Relation, Schema, ShardId};
+use crate::wire::{PlainError, SqlState, to_client};
+
+/// Where a DDL statement runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    Home,
+    All,
+}
+
+impl Session {
+    /// Runs a DDL or utility statement.
+    pub(super) async fn ddl(&mut self, text: &[u8], ddl: &Ddl) -> Result<(), Failure> {
+        if ddl.object == DdlObject::Server {
+            let error = PlainError::new(SqlState::FEATURE_NOT_SUPPORTED, "databases, tablespaces and the like cannot be changed through the proxy");
+            return Err(Failure::report(error.hint("Connect to each server's primary.")));
+        }
+        if ddl.outside_transaction {
+            return self.outside_transaction(text, ddl).await;
+        }
+        let alone = !self.transaction.is_open();
+        if alone {
+            self.transaction.open_internal(self.settings.snapshot());
+        }
+        let creates_table = ddl.verb == DdlVerb::Create && matches!(ddl.object, DdlObject::Table | DdlObject::TableAs);
+        let changes_table = ddl.verb == DdlVerb::Alter && ddl.object == DdlObject::Table;
+        if creates_table {
+            self.create_table(text, ddl).await?;
+        } else {
+            let reach = self.reach(ddl)?;
+            self.run_on(text, reach).await?;
+            if changes_table {
+                self.inspect_changed(ddl).await?;
+            }
+            self.note_objects(ddl, reach);
+        }
+        self.transaction.changes_schema = true;
+        if alone {
+            self.commit_links().await?;
+        }
+        Ok(())
+    }
+
+    async fn run_on(&mut self, text: &[u8], reach: Reach) -> Result<(), Failure> {
+        let shards = match reach {
+            Reach::Home => vec![self.pools.map.home],
+            Reach::All => self.home_first(),
+        };
+        self.on_shards(text, &shards).await
+    }
+
+    /// All shards, the home shard first: its reply is the client's.
+    pub(super) fn home_first(&self) -> Vec<ShardId> {
+        let home = self.pools.map.home;
+        let mut shards: Vec<ShardId> = self.pools.map.shards.iter().map(|shard| shard.id).collect();
+        shards.sort_by_key(|shard| *shard != home);
+        shards
+    }
+
+    /// CREATE TABLE: made on the home shard, looked at, and then made on the others if its rows live there too.
+    async fn create_table(&mut self, text: &[u8], ddl: &Ddl) -> Result<(), Failure> {
+        let sharded = ddl.uses.iter().find(|name| self.placement(name).is_some_and(|placement| matches!(placement, Placement::Sharded { .. })));
+        if let (DdlObject::TableAs, Some(name)) = (ddl.object, sharded) {
+            return Err(spans(&format!("CREATE TABLE AS from sharded table \"{}\"", name.name), "Create the table first, then insert its rows by key."));
+        }
+        let home = self.pools.map.home;
+        self.on_shards(text, &[home]).await?;
+        for name in &ddl.relations {
+            let rules = self.rules_with(ddl, name);
+            let Some(inspection) = self.inspect(name).await? else { continue };
+            let known = self.relation(name).map(|relation| relation.placement.clone());
+            let judgement = inspection.judge(&rules, known.as_ref()).map_err(Failure::report)?;
+            if let Some(notice) = &judgement.notice {
+                to_client::notice(&mut self.client.output, "NOTICE", &PlainError::new(SqlState(*b"00000"), notice.clone()));
+            }
+            if judgement.placement != Placement::Single && known.is_none() {
+                let others: Vec<ShardId> = self.home_first().into_iter().skip(1).collect();
+                self.on_others(text, &others).await?;
+                if matches!(judgement.placement, Placement::Sharded { .. }) {
+                    self.set_sequences_apart(&judgement.sequences).await?;
+                }
+            }
+            if ddl.as_reference {
+                let rule = TableRule { schema: judgement.schema.clone(), name: judgement.name.clone(), kind: TableRuleKind::Reference, local_unique: false };
+                self.transaction.declares.push(rule);
+            }
+            self.overlay_table(&inspection, judgement.placement.clone(), (&judgement.schema, &judgement.name));
+        }
+        Ok(())
+    }
+
+    /// As [`Session::on_shards`], where no reply is the client's.
+    async fn on_others(&mut self, text: &[u8], shards: &[ShardId]) -> Result<(), Failure> {
+        let text = String::from_utf8_lossy(text).into_owned();
+        for shard in shards {
+            let at = self.link(*shard, Access::Write).await?;
+            self.queue_query(at, text.as_bytes(), false, false);
+            if let Some(link) = self.links.get_mut(at) {
+                // A server that cannot be sent to says why when its reply is read.
+                let _ = link.server.send().await;
+            }
+        }
+        let mut result = Ok(());
+        for shard in shards {
+            let Some(at) = self.links.iter().position(|link| link.shard == *shard && link.primary) else { continue };
+            let outcome = self.drain_link(at).await;
+            if result.is_ok() {
+                result = outcome;
+            }
+        }
+        result
+    }
+
+    async fn set_sequences_apart(&mut self, found: &[ddl_check::InspectedSequence]) -> Result<(), Failure> {
+        let map = Arc::clone(&self.pools.map);
+        for shard in &map.shards {
+            for sequence in found {
+                let at = self.link(shard.id, Access::Write).await?;
+                self.ask_link(at, &sequences::set_apart(&sequence.schema, &sequence.name, shard.ordinal, 0)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn rules_with(&self, ddl: &Ddl, name: &ObjectName) -> TableRules {
+        let rules = self.shared.view.rules();
+        let mut rules = TableRules::clone(&rules);
+        if ddl.as_reference {
+            for schema in name.schema.iter().chain(self.settings.search_path.iter()) {
+                rules.rules.retain(|rule| rule.schema != *schema || rule.name != name.name);
+                rules.rules.push(TableRule { schema: schema.clone(), name: name.name.clone(), kind: TableRuleKind::Reference, local_unique: false });
+            }
+        }
+        rules
+    }
+
+    /// After ALTER TABLE: what it is now must still hold its promises.
+    async fn inspect_changed(&mut self, ddl: &Ddl) -> Result<(), Failure> {
+        for name in &ddl.relations {
+            let Some(known) = self.relation(name) else { continue };
+            let Some(inspection) = self.inspect(name).await? else {
+                // Renamed or moved to another schema; until it is committed its new name is not known.
+                self.transaction.opaque = true;
+                self.overlay(|schema| schema.without_relation(&known.schema, &known.name));
+                continue;
+            };
+            let rules = self.rules_with(ddl, name);
+            let judgement = inspection.judge(&rules, Some(&known.placement)).map_err(Failure::report)?;
+            self.overlay_table(&inspection, judgement.placement.clone(), (&judgement.schema, &judgement.name));
+        }
+        Ok(())
+    }
+
+    async fn inspect(&mut self, name: &ObjectName) -> Result<Option<Inspection>, Failure> {
+        let home = self.pools.map.home;
+        let at = self.link(home, Access::Write).await?;
+        let Some(link) = self.links.get_mut(at) else { return Ok(None) };
+        let answer = ask_value(&mut link.server, &ddl_check::query(name)).await?.unwrap_or_default();
+        Inspection::read(&answer).map_err(|error| Failure::plain(SqlState::INTERNAL_ERROR, error.to_string()))
+    }
+
+    /// What the transaction itself must see before the other proxies do.
+    fn overlay_table(&mut self, inspection: &Inspection, placement: Placement, (schema, name): (&str, &str)) {
+        let columns = inspection.column_names().into_iter().map(|(name, type_oid, has_default)| Column { name, type_oid, not_null: false, volatile_default: has_default });
+        let relation = Relation {
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+            kind: RelationKind::Table,
+            placement,
+            columns: columns.collect(),
+            view_query: None,
+        };
+        self.overlay(|schema| schema.with_relation(relation));
+    }
+
+    fn note_objects(&mut self, ddl: &Ddl, reach: Reach) {
+        match (ddl.verb, ddl.object) {
+            (DdlVerb::Drop, _) => {
+                for name in &ddl.relations {
+                    if let Some(known) = self.relation(name) {
+                        self.overlay(|schema| schema.without_relation(&known.schema, &known.name));
+                    }
+                }
+            }
+            (DdlVerb::Create, DdlObject::View | DdlObject::MaterializedView) => {
+                // Its query is known once it is committed; until then a view of sharded tables cannot be planned.
+                self.transaction.opaque |= reach == Reach::All;
+            }
+            _ => {}
+        }
+    }
+
+    fn overlay(&mut self, change: impl FnOnce(&Schema) -> Schema) {
+        let schema = match &self.transaction.schema {
+            Some(schema) => change(schema),
+            None => change(&self.shared.view.schema()),
+        };
+        self.transaction.schema = Some(Arc::new(schema));
+        self.transaction.schema_context = rand::random();
+    }
+
+    /// The relation as this transaction sees it.
+    fn relation(&self, name: &ObjectName) -> Option<Arc<Relation>> {
+        let find = |schema: &Schema| schema.relation(name.schema.as_deref(), &name.name, &self.settings.search_path).cloned();
+        match &self.transaction.schema {
+            Some(schema) => find(schema),
+            None => find(&self.shared.view.schema()),
+        }
+    }
+
+    fn placement(&self, name: &ObjectName) -> Option<Placement> {
+        self.relation(name).map(|relation| relation.placement.clone())
+    }
+
+    /// Where a statement about existing objects, or about no table at all, runs.
+    fn reach(&self, ddl: &Ddl) -> Result<Reach, Failure> {
+        let over_shards = |placement: &Placement| *placement != Placement::Single;
+        let named: Vec<(&ObjectName, Option<Placement>)> = ddl.relations.iter().map(|name| (name, self.placement(name))).collect();
+        let makes_view = matches!(ddl.object, DdlObject::View | DdlObject::MaterializedView) && ddl.verb == DdlVerb::Create;
+        if makes_view {
+            let used: Vec<Placement> = ddl.uses.iter().filter_map(|name| self.placement(name)).collect();
+            let sharded = used.iter().any(|placement| matches!(placement, Placement::Sharded { .. }));
+            if ddl.object == DdlObject::MaterializedView && sharded {
+                return Err(spans("a materialized view of sharded tables", "Use a view."));
+            }
+            let everywhere = !used.is_empty() && used.iter().all(over_shards);
+            return Ok(if everywhere { Reach::All } else { Reach::Home });
+        }
+        if ddl.object == DdlObject::Global || named.is_empty() {
+            return Ok(if ddl.object == DdlObject::Sequence { Reach::Home } else { Reach::All });
+        }
+        let known: Vec<&Placement> = named.iter().filter_map(|(_, placement)| placement.as_ref()).collect();
+        match (known.iter().any(|placement| over_shards(placement)), known.iter().any(|placement| !over_shards(placement))) {
+            (true, true) => Err(Failure::report(
+                PlainError::new(SqlState::FEATURE_NOT_SUPPORTED, "one statement for tables on all shards and tables on the home shard")
+                    .hint("Send one statement for each kind of table."),
+            )),
+            (true, false) => Ok(Reach::All),
+            _ => Ok(Reach::Home),
+        }
+    }
+
+    /// CREATE INDEX CONCURRENTLY, VACUUM and the like: each shard by itself.
+    async fn outside_transaction(&mut self, text: &[u8], ddl: &Ddl) -> Result<(), Failure> {
+        let reach = self.reach(ddl)?;
+        let shards = match reach {
+            Reach::All if !self.transaction.is_open() => self.home_first(),
+            // Inside a transaction block PostgreSQL itself says that it cannot be.
+            _ => vec![self.pools.map.home],
+        };
+        let result = self.on_shards(text, &shards).await;
+        for at in (0..self.links.len()).rev() {
+            self.settle(at).await?;
+        }
+        result?;
+        self.shared.view.changed().await;
+        Ok(())
+    }
+
+    /// After a commit: the catalog and the other proxies learn what has changed.
+    pub(super) async fn publish_schema(&mut self, declares: Vec<TableRule>) -> Result<(), Failure> {
+        for rule in declares {
+            if let Err(reason) = self.shared.view.declare(rule.clone()).await {
+                let error = PlainError::new(SqlState::CONNECTION_FAILURE, format!("table \"{}\" was made, but could not be declared a reference table: {reason}", rule.name));
+                return Err(Failure::report(error.hint("Declare it with: shardyard table reference NAME.")));
+            }
+        }
+        self.shared.view.changed().await;
+        Ok(())
+    }
+}
+
+fn spans(what: &str, hint: &str) -> Failure {
+    Failure::report(PlainError::new(SqlState::FEATURE_NOT_SUPPORTED, format!("{what} spans shards")).hint(hint))
+}
+
+impl From<DdlRefusal> for Failure {
+    fn from(refusal: DdlRefusal) -> Self {
+        Self::report(refusal)
+    }
+}

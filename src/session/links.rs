@@ -1,0 +1,265 @@
+//! The server connections a client holds: taken, prepared for it, and given back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tracing::{debug, error};
+
+use crate::backend::pool::Patience;
+use crate::backend::{Checkout, Reply};
+use crate::execute::ask::{AskError, ask};
+use crate::execute::copy::copy_in;
+use crate::execute::relay::{Outcome, Progress, RelayError, relay};
+use crate::routing::Access;
+use crate::session::Session;
+use crate::session::failure::Failure;
+use crate::topology::ShardId;
+use crate::wire::{SqlState, TransactionStatus, to_server};
+
+/// What is left of a transaction when its client has gone is rolled back within this, or the connection closed.
+const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// One server connection held for the client.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) shard: ShardId,
+    /// The shard's primary; else one of its replicas.
+    pub(super) primary: bool,
+    /// Something that may write was sent in this transaction.
+    pub(super) wrote: bool,
+    /// Has messages of the present batch, and no Sync behind them.
+    pub(super) unsynced: bool,
+    /// Has told an error in the present batch and skips all up to Sync.
+    pub(super) broken: bool,
+    pub(super) server: Checkout,
+}
+
+impl Session {
+    /// The place in `links` of a connection to `shard` that may serve `access`; taken from its pool if none is held.
+    pub(super) async fn link(&mut self, shard: ShardId, access: Access) -> Result<usize, Failure> {
+        let held = self.links.iter().position(|link| link.shard == shard && (link.primary || access == Access::Read));
+        let at = match held {
+            Some(at) => {
+                self.refresh_settings(at).await?;
+                at
+            }
+            None => self.take(shard, access).await?,
+        };
+        if let Some(link) = self.links.get_mut(at) {
+            link.wrote |= access == Access::Write;
+        }
+        self.enter_transaction(at).await?;
+        Ok(at)
+    }
+
+    /// A pinned connection may have been left with older settings.
+    async fn refresh_settings(&mut self, at: usize) -> Result<(), Failure> {
+        match self.links.get_mut(at) {
+            Some(link) if self.pinned && !self.transaction.is_open() && link.server.expected.is_empty() => {
+                self.settings.apply(&mut link.server, None).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn take(&mut self, shard: ShardId, access: Access) -> Result<usize, Failure> {
+        self.follow_map();
+        let pools = Arc::clone(&self.pools);
+        let Some(servers) = pools.shard(shard) else {
+            return Err(Failure::plain(SqlState::INTERNAL_ERROR, format!("shard {shard} is not in the map")));
+        };
+        let mut replica = None;
+        if access == Access::Read && servers.has_replicas() && !self.transaction.is_open() && !self.pinned {
+            let reader = servers.reader(self.read_moment(shard));
+            if !Arc::ptr_eq(reader, &servers.primary) {
+                // A replica that cannot be had is no error: the primary answers too.
+                replica = reader.acquire_with(Patience::Once).await.inspect_err(|error| debug!(%shard, %error, "replica passed over")).ok();
+            }
+        }
+        let primary = replica.is_none();
+        let server = match replica {
+            Some(server) => server,
+            None => servers.primary.acquire().await?,
+        };
+        self.cancel.slot.enter(&server.identity);
+        let mut link = Link { shard, primary, wrote: false, unsynced: false, broken: false, server };
+        if let Err(failure) = self.settings.apply(&mut link.server, self.transaction.settings_at_start()).await {
+            self.discard(link);
+            return Err(failure);
+        }
+        self.links.push(link);
+        Ok(self.links.len() - 1)
+    }
+
+    /// Takes the newest map, unless servers of the present one are held.
+    pub(super) fn follow_map(&mut self) {
+        let map = self.shared.view.map();
+        if self.links.is_empty() && !Arc::ptr_eq(&map, &self.pools.map) {
+            self.pools = self.shared.servers.pools(&self.server_user, &map);
+        }
+    }
+
+    /// The oldest moment that a replica of `shard` must show to this client.
+    fn read_moment(&self, shard: ShardId) -> u64 {
+        let servers = &self.shared.servers;
+        let written = self.writes.iter().find(|(id, _)| *id == shard).map_or(0, |(_, at)| *at);
+        written.max(servers.lag_bound(servers.epoch.now()))
+    }
+
+    fn note_write(&mut self, shard: ShardId) {
+        if !self.pools.shard(shard).is_some_and(crate::backend::ShardPools::has_replicas) {
+            return;
+        }
+        let now = self.shared.servers.epoch.now();
+        match self.writes.iter_mut().find(|(id, _)| *id == shard) {
+            Some((_, at)) => *at = now,
+            None => self.writes.push((shard, now)),
+        }
+    }
+
+    /// Sends what is queued for the link and relays all its replies.
+    pub(super) async fn relay_link(&mut self, at: usize) -> Result<Outcome, Failure> {
+        let Some(link) = self.links.get_mut(at) else { return Ok(Outcome::default()) };
+        let mut forgotten = Vec::new();
+        loop {
+            match relay(&mut self.client, &mut link.server).await {
+                Ok(outcome) if outcome.progress == Progress::CopyIn => {
+                    forgotten.extend(outcome.forgotten);
+                    copy_in(&mut self.client, &mut link.server).await?;
+                }
+                Ok(mut outcome) => {
+                    link.broken = link.unsynced && outcome.error.is_some();
+                    outcome.forgotten.append(&mut forgotten);
+                    for name in &outcome.forgotten {
+                        self.statements.forget(name);
+                    }
+                    return Ok(outcome);
+                }
+                Err(error) => return Err(self.lose(at, error)),
+            }
+        }
+    }
+
+    /// As [`Session::relay_link`]; an error that the client got is an error here too.
+    pub(super) async fn relay_or_fail(&mut self, at: usize) -> Result<(), Failure> {
+        let outcome = self.relay_link(at).await?;
+        match outcome.error {
+            None => Ok(()),
+            Some(error) if outcome.swallowed_error => Err(Failure::Report(error)),
+            Some(_) => Err(Failure::Relayed),
+        }
+    }
+
+    /// Runs a statement of our own on the link.
+    pub(super) async fn ask_link(&mut self, at: usize, sql: &str) -> Result<(), Failure> {
+        let Some(link) = self.links.get_mut(at) else { return Ok(()) };
+        match ask(&mut link.server, sql).await {
+            Ok(()) => Ok(()),
+            Err(AskError::Lost(error)) => Err(self.lose(at, error)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Drops a link whose connection is lost or of unknown state.
+    pub(super) fn lose(&mut self, at: usize, error: RelayError) -> Failure {
+        let link = self.links.remove(at);
+        match &error {
+            RelayError::Client(_) => {}
+            RelayError::Server { .. } => debug!(shard = %link.shard, server = %link.server.identity.endpoint, %error, "server connection lost"),
+            RelayError::Protocol(_) => {
+                error!(shard = %link.shard, server = %link.server.identity.endpoint, %error, "replies do not match requests; server connection closed");
+            }
+        }
+        if matches!(error, RelayError::Client(_)) {
+            // Nobody waits for the answer any more; a statement that still runs is cancelled before its connection is closed.
+            let slot = Arc::clone(&self.cancel.slot);
+            crate::telemetry::task::spawn("cancel of a left statement", async move {
+                slot.cancel().await;
+                drop(link);
+            });
+        } else {
+            self.discard(link);
+        }
+        self.batch.current = None;
+        if self.transaction.is_open() {
+            self.transaction.fail();
+        }
+        error.into()
+    }
+
+    fn discard(&mut self, link: Link) {
+        // Nobody else will use this connection, so a cancel on its way can do no harm.
+        let _ = self.cancel.slot.leave(&link.server.identity);
+        drop(link);
+    }
+
+    /// After a statement: follows what the server says of the transaction; gives back what is not needed any more.
+    pub(super) async fn settle(&mut self, at: usize) -> Result<(), Failure> {
+        let Some(link) = self.links.get(at) else { return Ok(()) };
+        match (self.transaction.is_open(), link.server.status) {
+            (false, TransactionStatus::Idle) => self.give_back(at).await,
+            // The statement's text opened a transaction: a multi-statement query with BEGIN.
+            (false, status) => self.transaction.adopt(status == TransactionStatus::Failed, self.settings.snapshot()),
+            (true, TransactionStatus::Failed) => self.transaction.fail(),
+            (true, TransactionStatus::InTransaction) => {}
+            // The statement's text closed it.
+            (true, TransactionStatus::Idle) => {
+                self.transaction.close();
+                self.give_back_all().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives one link back to its pool, or keeps it if it is pinned.
+    async fn give_back(&mut self, at: usize) {
+        let Some(link) = self.links.get_mut(at) else { return };
+        let shard = link.shard;
+        let wrote = std::mem::take(&mut link.wrote) && link.primary;
+        if !self.pinned {
+            let link = self.links.swap_remove(at);
+            if self.cancel.slot.leave(&link.server.identity) {
+                self.cancel.slot.settle().await;
+            }
+            link.server.release();
+        }
+        if wrote {
+            self.note_write(shard);
+        }
+    }
+
+    /// Gives every link back, rolling back what is open.
+    pub(super) async fn give_back_all(&mut self) {
+        let mut at = self.links.len();
+        while at > 0 {
+            at -= 1;
+            let Some(link) = self.links.get_mut(at) else { continue };
+            if link.server.expected.is_empty() && link.server.status != TransactionStatus::Idle {
+                // A connection that cannot be rolled back is not clean, and closed.
+                let _ = timeout(ROLLBACK_TIMEOUT, ask(&mut link.server, "ROLLBACK")).await;
+            }
+            self.give_back(at).await;
+        }
+    }
+
+    /// At the client's end: open transactions are rolled back, pinned connections closed.
+    pub(super) async fn leave(&mut self) {
+        if self.pinned && !self.temporary.is_empty() || self.pinned_state() {
+            self.links.clear();
+            return;
+        }
+        self.pinned = false;
+        self.give_back_all().await;
+    }
+
+    /// Queues a simple query on the link; whether the client gets its replies, and its ReadyForQuery.
+    pub(super) fn queue_query(&mut self, at: usize, text: &[u8], forward: bool, forward_ready: bool) {
+        let Some(link) = self.links.get_mut(at) else { return };
+        to_server::query(&mut link.server.output, text);
+        link.server.expect(Reply::Query, forward);
+        if let Some(expected) = link.server.expected.back_mut() {
+            expected.forward_ready = forward_ready;
+        }
+    }
+}

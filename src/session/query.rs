@@ -1,0 +1,308 @@
+//! The simple query protocol.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::execute::ask::drain;
+use crate::routing::{Access, Plan, Planner, Route, Values};
+use crate::session::Session;
+use crate::session::failure::{End, Failure};
+use crate::sql::command::Command;
+use crate::topology::ShardId;
+use crate::wire::frame::HEADER_BYTES;
+use crate::wire::{SqlState, from_client, to_client};
+
+/// A statement with its plan; the session's `scan` holds its literals.
+pub(super) type Planned = Arc<Plan>;
+
+/// Who closes the reply with ReadyForQuery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ready {
+    /// The server's own is relayed: the statement is all of the client's message.
+    Relayed,
+    /// The session sends it.
+    Ours,
+}
+
+impl Session {
+    /// Query: one or several statements.
+    pub(super) async fn query(&mut self, message: Bytes) -> Result<(), End> {
+        if self.batch.is_open() {
+            // Query in the middle of a batch: as PostgreSQL, it also ends the batch.
+            self.end_batch().await?;
+        }
+        let text = from_client::query(message.get(HEADER_BYTES..).unwrap_or_default()).map_err(|error| End::Fatal(Box::new(error)))?;
+        let range = HEADER_BYTES..HEADER_BYTES + text.len();
+        let text = message.slice(range);
+        match self.statements(&text).await {
+            Ok(Ready::Relayed) => Ok(()),
+            Ok(Ready::Ours) => {
+                to_client::ready_for_query(&mut self.client.output, self.transaction.status());
+                Ok(())
+            }
+            Err(failure) => {
+                self.tell(failure)?;
+                if !self.transaction.is_explicit() {
+                    self.roll_back_links().await;
+                }
+                to_client::ready_for_query(&mut self.client.output, self.transaction.status());
+                Ok(())
+            }
+        }
+    }
+
+    async fn statements(&mut self, text: &Bytes) -> Result<Ready, Failure> {
+        let scanned = self.scan.scan(text, self.settings.standard_strings);
+        let ranges = self.scan.statements();
+        if scanned.is_ok() && ranges.len() > 1 {
+            let ranges: Vec<Range<usize>> = ranges.to_vec();
+            return Box::pin(self.several(text, ranges)).await;
+        }
+        if scanned.is_ok() && ranges.is_empty() {
+            to_client::empty_query(&mut self.client.output);
+            return Ok(Ready::Ours);
+        }
+        let plan = self.plan_scanned(text, 0, &[]).await?;
+        if let Command::Query | Command::CopyFrom | Command::CopyTo = plan.command {
+            return self.single(text, &plan, Ready::Relayed).await;
+        }
+        Box::pin(self.command(text, &plan)).await?;
+        Ok(Ready::Ours)
+    }
+
+    /// The plan of the text that `scan` has just gone through.
+    pub(super) async fn plan_scanned(&mut self, text: &[u8], extra_context: u64, types: &[u32]) -> Result<Planned, Failure> {
+        let context = self.context() ^ extra_context;
+        if let Some(plan) = self.plans.get(self.scan.template(), context) {
+            return Ok(plan);
+        }
+        Box::pin(self.plan_anew(text, context, types)).await
+    }
+
+    /// What plans depend on besides the template.
+    pub(super) fn context(&self) -> u64 {
+        self.settings.context.wrapping_add(self.shared.view.schema().version.rotate_left(32)) ^ self.transaction.schema_context
+    }
+
+    async fn plan_anew(&mut self, text: &[u8], context: u64, types: &[u32]) -> Result<Planned, Failure> {
+        let Ok(readable) = std::str::from_utf8(text) else {
+            let error = crate::wire::PlainError::new(SqlState(*b"22021"), "invalid byte sequence for encoding \"UTF8\"");
+            return Err(Failure::report(error.hint("Statements must be UTF-8 text, whatever client_encoding says.")));
+        };
+        self.shared.counters.planned.add(1);
+        let mut plan = self.plan_with_schema(readable, types);
+        if plan.unknown_relations() && self.transaction.opaque {
+            return Err(Failure::report(
+                crate::wire::PlainError::new(SqlState::FEATURE_NOT_SUPPORTED, "a relation made or renamed in this transaction cannot be used yet")
+                    .hint("Commit first."),
+            ));
+        }
+        if plan.unknown_relations() && self.transaction.schema.is_none() {
+            let known = self.shared.view.schema().version;
+            self.shared.view.learn().await;
+            if self.shared.view.schema().version != known {
+                plan = self.plan_with_schema(readable, types);
+            }
+        }
+        let plan = Arc::new(plan);
+        // A command that carries parts of its text belongs to that text, not to the template.
+        let lasting = matches!(plan.command, Command::Query | Command::CopyFrom | Command::CopyTo | Command::Commit { .. } | Command::Rollback { .. });
+        if lasting && !plan.unknown_relations() {
+            self.plans.insert(self.scan.template(), context, Arc::clone(&plan));
+        }
+        Ok(plan)
+    }
+
+    fn plan_with_schema(&self, text: &str, types: &[u32]) -> Plan {
+        let shared = self.shared.view.schema();
+        let schema = self.transaction.schema.as_ref().unwrap_or(&shared);
+        let planner = Planner { schema, search_path: &self.settings.search_path, temporary: &self.temporary };
+        planner.plan(text, &self.scan, types)
+    }
+
+    /// Where this execution of a planned statement goes.
+    pub(super) fn route(&self, plan: &Plan, values: &Values<'_>) -> Result<(Route, Access), Failure> {
+        let hint = &self.settings.own.hint;
+        let route = plan.route(values, hint, &self.pools.map).map_err(|refusal| {
+            self.shared.counters.refused.add(1);
+            Failure::report(refusal)
+        })?;
+        Ok((route, plan.access(hint)))
+    }
+
+    /// The shard of a route that has one.
+    pub(super) fn shard_of(&self, route: &Route) -> Option<ShardId> {
+        match route {
+            Route::Home => Some(self.pools.map.home),
+            // Any will do: one that the transaction holds already, else the home shard.
+            Route::Any => Some(self.links.first().map_or(self.pools.map.home, |link| link.shard)),
+            Route::One(shard) => Some(*shard),
+            Route::Everywhere => None,
+        }
+    }
+
+    pub(super) fn refuse_in_failed(&self) -> Result<(), Failure> {
+        if self.transaction.has_failed() {
+            return Err(Failure::plain(
+                SqlState::IN_FAILED_TRANSACTION,
+                "current transaction is aborted, commands ignored until end of transaction block",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Runs one statement on its shard; `ready` says whether the server's ReadyForQuery may be relayed.
+    pub(super) async fn single(&mut self, text: &[u8], plan: &Plan, ready: Ready) -> Result<Ready, Failure> {
+        self.refuse_in_failed()?;
+        self.follow_map();
+        let values = Values { text, literals: self.scan.literals(), other_encoding: self.settings.other_encoding, ..Values::default() };
+        let (route, access) = self.route(plan, &values)?;
+        let Some(shard) = self.shard_of(&route) else {
+            Box::pin(self.everywhere(text)).await?;
+            return Ok(Ready::Ours);
+        };
+        let at = self.link(shard, access).await?;
+        self.shared.counters.single.add(1);
+        // An internal transaction is not the client's business: neither is its state.
+        let relayed = ready == Ready::Relayed && !self.transaction.is_internal();
+        self.queue_query(at, text, true, relayed);
+        let outcome = self.relay_link(at).await?;
+        self.settle(at).await?;
+        match outcome.error {
+            Some(error) if outcome.swallowed_error => Err(Failure::Report(error)),
+            Some(_) if !relayed => Err(Failure::Relayed),
+            _ if relayed => Ok(Ready::Relayed),
+            _ => Ok(Ready::Ours),
+        }
+    }
+
+    /// Runs one statement on every shard, in one transaction. The client gets the home shard's reply.
+    pub(super) async fn everywhere(&mut self, text: &[u8]) -> Result<(), Failure> {
+        let shards = self.home_first();
+        let alone = !self.transaction.is_open();
+        if alone {
+            self.transaction.open_internal(self.settings.snapshot());
+        }
+        self.on_shards(text, &shards).await?;
+        if alone {
+            self.commit_links().await?;
+        }
+        Ok(())
+    }
+
+    /// Runs one statement on the given shards at the same time; the client gets the first one's reply.
+    pub(super) async fn on_shards(&mut self, text: &[u8], shards: &[ShardId]) -> Result<(), Failure> {
+        for (order, shard) in shards.iter().enumerate() {
+            let at = self.link(*shard, Access::Write).await?;
+            self.queue_query(at, text, order == 0, false);
+            if let Some(link) = self.links.get_mut(at) {
+                // A server that cannot be sent to says why when its reply is read.
+                let _ = link.server.send().await;
+            }
+        }
+        let mut result = Ok(());
+        for shard in shards {
+            let Some(at) = self.links.iter().position(|link| link.shard == *shard && link.primary) else { continue };
+            let outcome = if result.is_ok() && Some(shard) == shards.first() {
+                self.relay_or_fail(at).await
+            } else {
+                self.drain_link(at).await
+            };
+            if result.is_ok() {
+                result = outcome;
+            }
+        }
+        result
+    }
+
+    pub(super) async fn drain_link(&mut self, at: usize) -> Result<(), Failure> {
+        let Some(link) = self.links.get_mut(at) else { return Ok(()) };
+        match drain(&mut link.server).await {
+            Ok(()) => Ok(()),
+            Err(crate::execute::ask::AskError::Lost(error)) => Err(self.lose(at, error)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Several statements in one message: PostgreSQL runs them as one transaction, unless they say otherwise.
+    async fn several(&mut self, text: &Bytes, ranges: Vec<Range<usize>>) -> Result<Ready, Failure> {
+        if let Some(shard) = self.one_shard_for_all(text, &ranges).await? {
+            return self.whole(text, shard).await;
+        }
+        for range in ranges {
+            if !self.transaction.is_open() {
+                self.transaction.open_internal(self.settings.snapshot());
+            }
+            let statement = text.slice(range);
+            // The whole text had tokens, so each part has.
+            let _ = self.scan.scan(&statement, self.settings.standard_strings);
+            let plan = self.plan_scanned(&statement, 0, &[]).await?;
+            match plan.command {
+                Command::Query | Command::CopyFrom | Command::CopyTo => {
+                    self.single(&statement, &plan, Ready::Ours).await?;
+                }
+                _ => Box::pin(self.command(&statement, &plan)).await?,
+            }
+        }
+        if self.transaction.is_internal() && !self.commit_links().await? {
+            return Err(Failure::Relayed);
+        }
+        Ok(Ready::Ours)
+    }
+
+    /// The shard on which the whole text can run as it is: plain statements for one primary. Otherwise each runs by itself.
+    async fn one_shard_for_all(&mut self, text: &Bytes, ranges: &[Range<usize>]) -> Result<Option<(ShardId, Access)>, Failure> {
+        self.refuse_in_failed_unless_ended(text, ranges).await?;
+        let mut all: Option<(ShardId, Access)> = None;
+        for range in ranges {
+            let statement = text.slice(range.clone());
+            let _ = self.scan.scan(&statement, self.settings.standard_strings);
+            let plan = self.plan_scanned(&statement, 0, &[]).await?;
+            if plan.command != Command::Query {
+                return Ok(None);
+            }
+            let values = Values {
+                text: &statement,
+                literals: self.scan.literals(),
+                other_encoding: self.settings.other_encoding,
+                ..Values::default()
+            };
+            // A refusal is told when the statement's turn comes.
+            let Ok((route, access)) = self.route(&plan, &values) else { return Ok(None) };
+            let Some(shard) = self.shard_of(&route) else { return Ok(None) };
+            all = match all {
+                None => Some((shard, access)),
+                Some((same, Access::Read)) if same == shard => Some((shard, access)),
+                Some((same, Access::Write)) if same == shard => Some((shard, Access::Write)),
+                Some(_) => return Ok(None),
+            };
+        }
+        Ok(all)
+    }
+
+    async fn refuse_in_failed_unless_ended(&mut self, text: &Bytes, ranges: &[Range<usize>]) -> Result<(), Failure> {
+        if !self.transaction.has_failed() {
+            return Ok(());
+        }
+        let Some(first) = ranges.first() else { return Ok(()) };
+        let statement = text.slice(first.clone());
+        let _ = self.scan.scan(&statement, self.settings.standard_strings);
+        let plan = self.plan_scanned(&statement, 0, &[]).await?;
+        match plan.command {
+            Command::Rollback { .. } | Command::RollbackTo(_) | Command::Commit { .. } => Ok(()),
+            _ => self.refuse_in_failed(),
+        }
+    }
+
+    /// Runs the text as it is on one shard.
+    async fn whole(&mut self, text: &[u8], (shard, access): (ShardId, Access)) -> Result<Ready, Failure> {
+        let at = self.link(shard, access).await?;
+        self.shared.counters.single.add(1);
+        self.queue_query(at, text, true, true);
+        let outcome = self.relay_link(at).await?;
+        self.settle(at).await?;
+        if outcome.swallowed_error { Err(outcome.error.map_or(Failure::Relayed, |error| Failure::Report(error))) } else { Ok(Ready::Relayed) }
+    }
+}

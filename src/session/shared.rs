@@ -1,0 +1,108 @@
+//! What all sessions of a process share.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::backend::{CancelRegistry, ServerUser, Servers, SettingSet};
+use crate::cache::PreparedRegistry;
+use crate::catalog::view::View;
+use crate::net::{Acceptor, ClientTlsMode};
+use crate::session::{Account, SessionOptions};
+use crate::telemetry::Counters;
+
+/// What a reload replaces.
+#[derive(Debug)]
+pub struct Reloadable {
+    pub users: HashMap<String, Arc<Account>>,
+    pub tls: Option<Acceptor>,
+    pub tls_mode: ClientTlsMode,
+}
+
+/// What a server says at login to somebody with given settings.
+#[derive(Debug)]
+pub struct Greeting {
+    /// ParameterStatus, by name.
+    pub parameters: BTreeMap<String, String>,
+    /// `SHOW search_path`.
+    pub search_path: String,
+    made_at: Instant,
+}
+
+/// Greetings are kept for this long: ALTER ROLE and the like change them.
+const GREETING_AGE_MAX: Duration = Duration::from_secs(10);
+/// Greetings kept; beyond, all are made anew.
+const GREETINGS_MAX: usize = 1024;
+
+/// Shared by all sessions of a process.
+#[derive(Debug)]
+pub struct Shared {
+    pub options: SessionOptions,
+    /// The one database that clients name.
+    pub database: String,
+    pub servers: Servers,
+    pub view: Arc<View>,
+    pub cancels: Arc<CancelRegistry>,
+    pub prepared: PreparedRegistry,
+    pub reloadable: ArcSwap<Reloadable>,
+    pub counters: Arc<Counters>,
+    pub two_phase: crate::execute::two_phase::GidSource,
+    greetings: Mutex<HashMap<(ServerUser, SettingSet), Arc<Greeting>>>,
+}
+
+/// What [`Shared::new`] is made of.
+#[derive(Debug)]
+pub struct SharedParts {
+    pub options: SessionOptions,
+    pub database: String,
+    pub servers: Servers,
+    pub view: Arc<View>,
+    pub reloadable: Reloadable,
+}
+
+impl Shared {
+    #[must_use]
+    pub fn new(parts: SharedParts) -> Arc<Self> {
+        Arc::new(Self {
+            options: parts.options,
+            database: parts.database,
+            servers: parts.servers,
+            view: parts.view,
+            cancels: Arc::default(),
+            prepared: PreparedRegistry::default(),
+            reloadable: ArcSwap::from_pointee(parts.reloadable),
+            counters: Arc::default(),
+            two_phase: crate::execute::two_phase::GidSource::default(),
+            greetings: Mutex::default(),
+        })
+    }
+
+    /// The greeting for `settings`, if it is known and not old.
+    #[must_use]
+    pub fn greeting(&self, user: &ServerUser, settings: &SettingSet) -> Option<Arc<Greeting>> {
+        let greetings = self.greetings.lock();
+        let greeting = greetings.get(&(user.clone(), settings.clone()))?;
+        (greeting.made_at.elapsed() < GREETING_AGE_MAX).then(|| Arc::clone(greeting))
+    }
+
+    /// Keeps a greeting for the next client with the same settings.
+    pub fn keep_greeting(
+        &self,
+        user: &ServerUser,
+        settings: &SettingSet,
+        parameters: BTreeMap<String, String>,
+        search_path: String,
+    ) -> Arc<Greeting> {
+        let greeting = Arc::new(Greeting { parameters, search_path, made_at: Instant::now() });
+        let mut greetings = self.greetings.lock();
+        if greetings.len() >= GREETINGS_MAX {
+            greetings.clear();
+        }
+        greetings.insert((user.clone(), settings.clone()), Arc::clone(&greeting));
+        greeting
+    }
+}

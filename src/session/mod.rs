@@ -157,7 +157,7 @@ impl Session {
 ///
 /// # Errors
 /// What the client is to be told, when the home shard cannot greet it.
-pub(super) async fn start(
+async fn start(
     shared: Arc<Shared>,
     plans: Arc<PlanCache>,
     client: ClientIo,

@@ -15,8 +15,11 @@ pub mod backend;
 pub mod catalog;
 pub mod net;
 pub mod telemetry;
-// Core: pure; no socket, clock, file or randomness.
+// Core: pure; no socket, clock, file or randomness. What comes from a client must not panic.
+#[deny(clippy::unwrap_used, clippy::indexing_slicing)]
 pub mod routing;
 pub mod topology;
+#[deny(clippy::unwrap_used, clippy::indexing_slicing)]
 pub mod sql;
+#[deny(clippy::unwrap_used, clippy::indexing_slicing)]
 pub mod wire;

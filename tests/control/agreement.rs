@@ -36,13 +36,16 @@ pub(crate) fn vectors(fixture: &Fixture) -> Result<()> {
     })
 }
 
+/// A type's name in SQL, and how its keys are made.
+type KeyMaker = (&'static str, fn(&mut StdRng) -> String);
+
 /// Random keys of every type that a shard key may have.
 pub(crate) fn random_keys(fixture: &Fixture) -> Result<()> {
     let seed = rand::rng().random();
     let mut random = StdRng::seed_from_u64(seed);
     block_on(async {
         let client = connect(fixture.primary(1)).await?;
-        let types: [(&str, fn(&mut StdRng) -> String); 7] = [
+        let types: [KeyMaker; 7] = [
             ("smallint", |random| random.random::<i16>().to_string()),
             ("integer", |random| random.random::<i32>().to_string()),
             ("bigint", |random| number(random).to_string()),

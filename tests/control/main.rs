@@ -14,6 +14,9 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 use crate::fixture::Fixture;
 
+/// A name and what it does.
+type Test = (&'static str, fn(&Fixture) -> Result<()>);
+
 fn main() -> Result<()> {
     let arguments = Arguments::from_args();
     if arguments.list {
@@ -26,7 +29,7 @@ fn main() -> Result<()> {
 }
 
 fn trials(fixture: Option<&Arc<Fixture>>) -> Vec<Trial> {
-    let tests: &[(&str, fn(&Fixture) -> Result<()>)] = &[
+    let tests: &[Test] = &[
         ("agreement::vectors", agreement::vectors),
         ("agreement::random_keys", agreement::random_keys),
         ("catalog::migrations_twice_and_at_once", catalog::migrations_twice_and_at_once),
@@ -44,7 +47,7 @@ fn trials(fixture: Option<&Arc<Fixture>>) -> Vec<Trial> {
         ("cluster::half_made_is_made_again", cluster::half_made_is_made_again),
         ("cluster::foreign_folder_is_refused", cluster::foreign_folder_is_refused),
     ];
-    let trial = |(name, test): &(&str, fn(&Fixture) -> Result<()>)| {
+    let trial = |(name, test): &Test| {
         let (fixture, test) = (fixture.cloned(), *test);
         let run = move || match &fixture {
             Some(fixture) => test(fixture).map_err(|error| Failed::from(format!("{error:#}"))),

@@ -27,7 +27,7 @@ soak:
 	SHARDYARD_SOAK=1 cargo test --test cluster -- saturation
 
 fuzz:
-	FUZZ_SECONDS=$${FUZZ_SECONDS:-600} cargo test --locked --test fuzz -- --nocapture
+	@scripts/fuzz
 
 bench:
 	@scripts/setup server bench

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::mutate::mutate;
 use crate::random::Random;
+use crate::targets::ALL;
 
 /// Longest time that one input of at most 128 KiB may take in a debug build on a busy machine.
 const INPUT_TIME_MAX: Duration = Duration::from_secs(10);
@@ -25,18 +26,16 @@ const KEPT_BYTES_MAX: usize = 4096;
 /// Inputs from this size on are written down before they are tried: a stack overflow leaves no other trace.
 const NOTED_BYTES_MIN: usize = 2048;
 
-/// What a target is: bytes in, a signature of its behaviour out. Panics when a property does not hold.
-pub(crate) type Target = fn(&[u8]) -> u64;
-
-/// Fuzzes `target` for `FUZZ_SECONDS`.
-pub(crate) fn run(name: &str, seeds: &[&[u8]], target: Target) {
+/// Fuzzes the target of this name for `FUZZ_SECONDS`.
+pub(crate) fn run(name: &str) {
+    let target = ALL.iter().find(|target| target.name == name).expect("a target of this name");
     let seconds = setting("FUZZ_SECONDS").unwrap_or(5);
     let seed = setting("FUZZ_SEED").unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_secs()));
     let started = Instant::now();
     let memory = resident_kib();
     let watch = Watch::start(name, seed);
-    let mut trial = Trial { name, seed, target, seen: HashSet::new(), corpus: Vec::new(), watch: &watch, runs: 0 };
-    for input in regressions(name).iter().map(Vec::as_slice).chain(seeds.iter().copied()) {
+    let mut trial = Trial { name, seed, target: target.run, seen: HashSet::new(), corpus: Vec::new(), watch: &watch, runs: 0 };
+    for input in regressions(name).iter().map(Vec::as_slice).chain(target.seeds.iter().copied()) {
         trial.seed_with(input);
     }
     let mut random = Random::new(seed);
@@ -57,7 +56,7 @@ pub(crate) fn run(name: &str, seeds: &[&[u8]], target: Target) {
 struct Trial<'a> {
     name: &'a str,
     seed: u64,
-    target: Target,
+    target: fn(&[u8]) -> u64,
     seen: HashSet<u64>,
     corpus: Vec<Vec<u8>>,
     watch: &'a Watch,

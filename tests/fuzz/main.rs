@@ -9,55 +9,56 @@ mod mutate;
 mod random;
 mod sql;
 mod statement;
+mod targets;
 mod template;
 mod wire;
 
 #[test]
 fn startup_packets() {
-    harness::run("startup_packets", corpus::STARTUP, wire::startup);
+    harness::run("startup_packets");
 }
 
 #[test]
 fn client_streams() {
-    harness::run("client_streams", corpus::CLIENT_STREAM, wire::client_stream);
+    harness::run("client_streams");
 }
 
 #[test]
 fn client_bodies() {
-    harness::run("client_bodies", corpus::CLIENT_BODY, wire::client_body);
+    harness::run("client_bodies");
 }
 
 #[test]
 fn server_bodies() {
-    harness::run("server_bodies", corpus::SERVER_BODY, wire::server_body);
+    harness::run("server_bodies");
 }
 
 #[test]
 fn encoded_messages() {
-    harness::run("encoded_messages", corpus::CLIENT_BODY, wire::encoded);
+    harness::run("encoded_messages");
 }
 
 #[test]
 fn tokens() {
-    harness::run("tokens", corpus::SQL, sql::tokens);
+    harness::run("tokens");
 }
 
 #[test]
 fn scans() {
-    harness::run("scans", corpus::SQL, sql::scan);
+    harness::run("scans");
 }
 
 #[test]
 fn keys() {
-    harness::run("keys", corpus::KEYS, sql::keys);
+    harness::run("keys");
 }
 
 #[test]
 fn plans_of_any_text() {
-    harness::run("plans_of_any_text", corpus::SQL, template::any_text);
+    harness::run("plans_of_any_text");
 }
 
 #[test]
 fn plans_of_made_statements() {
-    harness::run("plans_of_made_statements", corpus::SEEDS, template::made_statement);
+    harness::run("plans_of_made_statements");
 }

@@ -95,10 +95,10 @@ fn change(bytes: &mut Vec<u8>, other: &[u8], random: &mut Random) {
     let at = random.below(bytes.len() + 1);
     match random.below(11) {
         0 => flip(bytes, random),
-        1 => bytes.insert(at, random.byte()),
+        1 => bytes.insert(at, byte(random)),
         2 => {
             if at < bytes.len() {
-                bytes[at] = random.byte();
+                bytes[at] = byte(random);
             }
         }
         3 => {
@@ -141,6 +141,10 @@ fn overwrite(bytes: &mut [u8], at: usize, with: &[u8]) {
 fn insert(bytes: &mut Vec<u8>, at: usize, piece: &[u8]) {
     let at = at.min(bytes.len());
     bytes.splice(at..at, piece.iter().copied());
+}
+
+fn byte(random: &mut Random) -> u8 {
+    random.next().to_le_bytes()[0]
 }
 
 fn piece<'a>(bytes: &'a [u8], random: &mut Random) -> &'a [u8] {

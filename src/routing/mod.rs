@@ -1,10 +1,28 @@
 //! From a statement and its values to a route. Pure: decides, never acts.
 //!
 //! *Invariant: `routing` never sees a connection.*
+//!
+//! A template's text is planned once (`planner`): `analyze`, `from`, `condition`, `modify` and `call` collect facts, `decide` makes of them
+//! what only values are missing from. Each execution then reads its values (`value`, `parameter`, `array`) and finds its shard (`bind`).
 
+mod analyze;
+mod array;
+mod bind;
+mod call;
+mod condition;
+mod decide;
+mod explain;
+mod facts;
+mod from;
+mod modify;
+mod parameter;
 pub mod plan;
+mod planner;
 pub mod refusal;
+mod region;
 pub mod route;
+mod scope;
+mod value;
 
 pub use plan::{Access, Plan, Planner};
 pub use refusal::Refusal;

@@ -1,10 +1,15 @@
 //! The plan of a statement's template: everything about its route that its values do not decide.
 
+use crate::routing::decide::Decision;
 use crate::routing::refusal::Refusal;
-use crate::routing::route::{Hint, Route, Values};
+use crate::routing::route::{Hint, HintTarget, Route, Values};
+use crate::routing::value::Constant;
 use crate::sql::command::Command;
-use crate::sql::template::Scan;
-use crate::topology::{Schema, ShardMap};
+use crate::sql::hint::CommentHint;
+use crate::topology::hash::bucket;
+use crate::topology::key::KeyValue;
+use crate::topology::{KeyType, Schema, ShardId, ShardMap};
+use crate::wire::error::SqlState;
 
 /// Whether a replica may answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,19 +26,28 @@ pub struct Planner<'a> {
     pub temporary: &'a [String],
 }
 
-impl Planner<'_> {
-    /// Plans one statement. Never fails: a statement that cannot be run has a plan whose `route` refuses.
-    #[must_use]
-    pub fn plan(&self, _text: &str, _scan: &Scan, _parameter_types: &[u32]) -> Plan {
-        Plan { command: Command::Query, access: Access::Write }
-    }
-}
-
 /// One template's plan. Immutable, shared by all statements of the template.
 #[derive(Debug)]
 pub struct Plan {
     pub command: Command,
+    /// Without hints.
     pub access: Access,
+    pub(crate) decision: Decision,
+    pub(crate) comment: CommentHint,
+    pub(crate) hinted: Hinted,
+    /// The type that a hint's key is read as.
+    pub(crate) key_type: KeyType,
+    pub(crate) unknown_relations: bool,
+}
+
+/// Which hints of a shard or key the statement obeys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hinted {
+    /// It concerns all shards alike, or is refused wherever it runs.
+    Never,
+    /// Only those in its own text: by itself it belongs on the home shard.
+    ByComment,
+    Always,
 }
 
 impl Plan {
@@ -41,31 +55,108 @@ impl Plan {
     ///
     /// # Errors
     /// When it is not provably right on one shard (or alike on all).
-    pub fn route(&self, _values: &Values<'_>, _hint: &Hint, _map: &ShardMap) -> Result<Route, Refusal> {
-        Ok(Route::Home)
+    pub fn route(&self, values: &Values<'_>, hint: &Hint, map: &ShardMap) -> Result<Route, Refusal> {
+        if let Some(word) = &self.comment.unknown {
+            return Err(invalid(format!("unrecognized routing hint \"{word}\"")));
+        }
+        if let Some(target) = self.target(hint) {
+            return self.hinted_route(&target, values, map);
+        }
+        match &self.decision {
+            Decision::Bound(bound) => bound.route(values, map),
+            Decision::Home(_) => Ok(Route::Home),
+            Decision::Any => Ok(Route::Any),
+            Decision::Everywhere => self.everywhere(values),
+            Decision::Refused(refusal) => Err(refusal.clone()),
+        }
     }
 
     /// Whether a replica may answer, with the hints of the session and of the text.
     #[must_use]
-    pub fn access(&self, _hint: &Hint) -> Access {
-        self.access
+    pub fn access(&self, hint: &Hint) -> Access {
+        match (self.access, hint.access) {
+            (Access::Write, _) => Access::Write,
+            (Access::Read, _) if self.comment.primary => Access::Write,
+            (Access::Read, Some(Access::Write)) if !self.comment.replica => Access::Write,
+            (Access::Read, _) => Access::Read,
+        }
     }
 
     /// Whether the route depends on parameters of Bind; `false`: it is known at Parse.
     #[must_use]
     pub fn needs_parameters(&self) -> bool {
-        false
+        match &self.decision {
+            Decision::Bound(bound) => bound.values().any(|value| matches!(value.of, Constant::Parameter(_))),
+            Decision::Everywhere => true,
+            Decision::Home(_) | Decision::Any | Decision::Refused(_) => false,
+        }
     }
 
     /// Whether the statement names a relation that the schema does not know: the session learns the schema anew.
     #[must_use]
     pub fn unknown_relations(&self) -> bool {
-        false
+        self.unknown_relations
     }
 
-    /// Rows (name, value) for EXPLAIN (ROUTE).
-    #[must_use]
-    pub fn explain(&self, _values: &Values<'_>, _hint: &Hint, _map: &ShardMap) -> Vec<(String, String)> {
-        Vec::new()
+    fn target(&self, hint: &Hint) -> Option<HintTarget> {
+        let comment = match (self.comment.shard, &self.comment.key) {
+            (Some(shard), _) => Some(HintTarget::Shard(shard)),
+            (None, Some(key)) => Some(HintTarget::Key(key.clone())),
+            (None, None) => None,
+        };
+        match self.hinted {
+            Hinted::Never => None,
+            Hinted::ByComment => comment,
+            Hinted::Always => comment.or_else(|| hint.target.clone()),
+        }
     }
+
+    fn hinted_route(&self, target: &HintTarget, values: &Values<'_>, map: &ShardMap) -> Result<Route, Refusal> {
+        let shard = match target {
+            HintTarget::Shard(id) => ShardId(*id),
+            HintTarget::Key(key) => match self.key_type.string(key.as_bytes()) {
+                KeyValue::Key(key) => map.owner(bucket(&key, map.buckets())),
+                KeyValue::Nothing | KeyValue::Unproven(_) => return Err(invalid(format!("invalid shard key in routing hint: \"{key}\""))),
+            },
+        };
+        if map.shard(shard).is_none() {
+            return Err(invalid(format!("shard {shard} of the routing hint does not exist")));
+        }
+        self.check_stored_keys(shard, values, map)?;
+        Ok(Route::One(shard))
+    }
+
+    /// A hint does not store a row where its key does not belong.
+    fn check_stored_keys(&self, hinted: ShardId, values: &Values<'_>, map: &ShardMap) -> Result<(), Refusal> {
+        let Decision::Bound(bound) = &self.decision else { return Ok(()) };
+        for binding in bound.bindings.iter().filter(|binding| binding.assigned) {
+            if let Some(shard) = binding.shard(values, map)?.filter(|shard| *shard != hinted) {
+                return Err(invalid(format!("routing hint names shard {hinted}, but the rows of \"{}\" belong on shard {shard}", binding.table)));
+            }
+        }
+        Ok(())
+    }
+
+    /// `'now'` and the like are read by each server at its own time.
+    fn everywhere(&self, values: &Values<'_>) -> Result<Route, Refusal> {
+        let literal = values.literals.iter().filter(|literal| !literal.is_number()).any(|literal| literal.value(values.text).is_none_or(|value| is_clock(&value)));
+        let parameter = values.parameters.values.iter().flatten().any(|value| is_clock(value));
+        if literal || parameter {
+            return Err(Refusal::unsupported(
+                "write to a reference table may differ between shards".to_owned(),
+                "A value such as 'now' is read by each server at its own time.".to_owned(),
+                "Give the time as a constant.".to_owned(),
+            ));
+        }
+        Ok(Route::Everywhere)
+    }
+}
+
+fn invalid(message: String) -> Refusal {
+    Refusal { sqlstate: SqlState::INVALID_PARAMETER_VALUE, message, detail: None, hint: None }
+}
+
+fn is_clock(value: &[u8]) -> bool {
+    let value = value.trim_ascii_start();
+    ["now", "today", "tomorrow", "yesterday"].iter().any(|word| value.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word.as_bytes())))
 }

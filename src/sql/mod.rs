@@ -1,7 +1,13 @@
 //! SQL text: lexing, templates, parsing into facts. Knows nothing of schemas, shards or sockets.
 
+pub mod ast;
+pub mod classify;
 pub mod command;
+pub mod cursor;
+pub mod hint;
+pub mod keyword;
 pub mod lexer;
 pub mod literal;
+pub mod parse;
 pub mod tables;
 pub mod template;

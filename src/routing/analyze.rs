@@ -1,0 +1,313 @@
+//! Walks a statement's blocks and collects its facts.
+
+use crate::routing::facts::{Facts, ShardedUse, UseKey};
+use crate::routing::plan::Planner;
+use crate::routing::refusal::Refusal;
+use crate::routing::region::{RegionId, Regions, Term, ValueSet};
+use crate::routing::scope::{Ranges, Scope};
+use crate::routing::value::Value;
+use crate::sql::ast::{Body, Distinct, Expr, Query, Select, Statement, Target, walk};
+use crate::sql::literal::Literal;
+use crate::topology::key::KeyFamily;
+
+/// Collects the facts of one statement.
+pub(crate) struct Analyzer<'a> {
+    pub planner: &'a Planner<'a>,
+    pub search_path: Vec<String>,
+    pub literals: &'a [Literal],
+    pub regions: Regions,
+    pub facts: Facts,
+    /// Within the text of a view, whose literals are not the statement's.
+    pub views: usize,
+    blocks: usize,
+    depth: usize,
+}
+
+/// What a query gives to the one around it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Output {
+    pub columns: Vec<OutputColumn>,
+    /// It has further columns, of unknown names.
+    pub open: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct OutputColumn {
+    pub name: String,
+    pub term: Term,
+    pub sets: Vec<ValueSet>,
+}
+
+/// Blocks of one statement, those of views and of each naming of a WITH table included.
+const BLOCKS_MAX: usize = 400;
+
+/// Queries within each other, by text or by the names of WITH tables and views.
+const DEPTH_MAX: usize = 60;
+
+impl<'a> Analyzer<'a> {
+    pub(crate) fn new(planner: &'a Planner<'a>, literals: &'a [Literal]) -> Self {
+        Self {
+            planner,
+            search_path: planner.search_path.to_vec(),
+            literals,
+            regions: Regions::default(),
+            facts: Facts::default(),
+            views: 0,
+            blocks: 0,
+            depth: 0,
+        }
+    }
+
+    /// The whole statement.
+    pub(crate) fn statement(&mut self, statement: &Statement) {
+        let root = self.regions.region(None);
+        self.nested_statement(statement, &Scope::EMPTY, root);
+    }
+
+    /// A statement alone or in WITH; its output is RETURNING's or the query's.
+    pub(crate) fn nested_statement(&mut self, statement: &Statement, scope: &Scope<'_>, parent: RegionId) -> Output {
+        match statement {
+            Statement::Query(query) => self.query(query, scope, parent, false),
+            Statement::Insert(insert) => self.insert(insert, scope, parent),
+            Statement::Update(update) => self.update(update, scope, parent),
+            Statement::Delete(delete) => self.delete(delete, scope, parent),
+            Statement::Merge(merge) => self.merge(merge, scope, parent),
+        }
+    }
+
+    /// A query read in region `parent`. `link`: rows whose output columns break the conditions of `parent` may be left out.
+    pub(crate) fn query(&mut self, query: &Query, scope: &Scope<'_>, parent: RegionId, link: bool) -> Output {
+        self.blocks += 1;
+        if self.blocks > BLOCKS_MAX || self.depth > DEPTH_MAX {
+            self.facts.too_complex = true;
+            return Output { columns: Vec::new(), open: true };
+        }
+        self.depth += 1;
+        let mut output = Output::default();
+        self.with(&query.with, scope, parent, &mut |analyzer, scope| {
+            output = analyzer.body(query, scope, parent, link);
+        });
+        self.depth -= 1;
+        self.facts.locking |= query.locking;
+        if query.limited {
+            self.facts.differs("LIMIT");
+        }
+        if query.locking {
+            self.facts.differs("FOR UPDATE");
+        }
+        output
+    }
+
+    fn body(&mut self, query: &Query, scope: &Scope<'_>, parent: RegionId, link: bool) -> Output {
+        let link = link && !query.limited && !query.locking;
+        if let Body::Select(select) = &query.body {
+            return self.select(select, query, scope, parent, link);
+        }
+        self.inspect_all(query.order_by.iter().chain(&query.limits), scope, parent);
+        match &query.body {
+            Body::Arms(arms) => self.arms(arms, scope, parent, link),
+            Body::Nested(inner) => self.query(inner, scope, parent, link),
+            Body::Values(rows) => self.values(rows, scope, parent),
+            Body::Select(_) => Output::default(),
+        }
+    }
+
+    fn select(&mut self, select: &Select, query: &Query, scope: &Scope<'_>, parent: RegionId, link: bool) -> Output {
+        let region = self.regions.region(Some(parent));
+        let mut padded = Vec::new();
+        let ranges = self.from_list(&select.from, scope, region, &mut padded);
+        let scope = scope.within(&ranges);
+        if let Some(filter) = &select.filter {
+            self.condition(filter, &scope, region);
+        }
+        self.inspect_all(select.targets.iter().map(|target| &target.expr), &scope, region);
+        self.inspect_all(select.group_by.iter().chain(&select.having).chain(&select.windows), &scope, region);
+        self.inspect_all(query.order_by.iter().chain(&query.limits), &scope, region);
+        let mut link = link && !select.grouping_sets && !has_window(select, query);
+        if let Distinct::On(exprs) = &select.distinct {
+            self.inspect_all(exprs, &scope, region);
+            self.facts.differs("DISTINCT ON");
+            link = false;
+        }
+        self.regions.reduce(&padded);
+        self.outputs(&select.targets, &ranges, &scope, Place { region, parent, link })
+    }
+
+    /// The arms of a set operation. Each gets a region of its own, in which its columns are the whole's.
+    fn arms(&mut self, arms: &[Query], scope: &Scope<'_>, parent: RegionId, link: bool) -> Output {
+        let mut outputs = Vec::with_capacity(arms.len());
+        for arm in arms {
+            let region = self.regions.region(Some(parent));
+            outputs.push((region, self.query(arm, scope, region, link)));
+        }
+        let Some((_, first)) = outputs.first() else { return Output::default() };
+        let open = outputs.iter().any(|(_, output)| output.open);
+        let mut whole = Output { columns: Vec::new(), open };
+        for (at, column) in first.columns.iter().enumerate() {
+            let parts: Vec<_> = outputs.iter().filter_map(|(region, output)| Some((*region, output.columns.get(at)?))).collect();
+            // Behind `*` of unknown columns, positions are unknown.
+            if open || parts.len() < outputs.len() {
+                whole.open = true;
+                continue;
+            }
+            let family = self.regions.family(column.term).filter(|family| parts.iter().all(|(_, part)| self.regions.family(part.term) == Some(*family)));
+            let term = self.regions.term(family, parent);
+            let mut set: Option<ValueSet> = Some(Vec::new());
+            for (region, part) in parts {
+                self.regions.equate(region, term, part.term);
+                set = set.zip(part.sets.first()).map(|(set, more)| [set, more.clone()].concat());
+            }
+            let sets: Vec<_> = set.filter(|_| family.is_some()).into_iter().collect();
+            self.export(parent, term, &sets);
+            whole.columns.push(OutputColumn { name: column.name.clone(), term, sets });
+        }
+        whole
+    }
+
+    fn values(&mut self, rows: &[Vec<Expr>], scope: &Scope<'_>, parent: RegionId) -> Output {
+        self.inspect_all(rows.iter().flatten(), scope, parent);
+        let width = rows.first().map_or(0, Vec::len);
+        let mut output = Output::default();
+        for at in 0..width {
+            let set: Option<ValueSet> = rows.iter().map(|row| self.value(row.get(at)?)).collect();
+            let family = set.as_ref().and_then(|set| self.common_family(set));
+            let term = self.regions.term(family, parent);
+            let sets: Vec<_> = set.filter(|_| family.is_some()).into_iter().collect();
+            self.export(parent, term, &sets);
+            output.columns.push(OutputColumn { name: format!("column{}", at + 1), term, sets });
+        }
+        output
+    }
+
+    fn common_family(&self, set: &[Value]) -> Option<KeyFamily> {
+        let family = self.value_family(*set.first()?)?;
+        set.iter().all(|value| self.value_family(*value) == Some(family)).then_some(family)
+    }
+
+    fn value_family(&self, value: Value) -> Option<KeyFamily> {
+        value.family(|index| self.literals.get(index).map(|literal| literal.kind))
+    }
+
+    /// The output columns of a target list.
+    pub(crate) fn outputs(&mut self, targets: &[Target], ranges: &Ranges, scope: &Scope<'_>, place: Place) -> Output {
+        let mut output = Output::default();
+        for target in targets {
+            match &target.expr {
+                Expr::Star { qualifier } => {
+                    output.open |= ranges.unclear;
+                    let wanted = |name: &str| qualifier.last().is_none_or(|qualifier| qualifier == name);
+                    for range in ranges.list.iter().filter(|range| wanted(&range.name)) {
+                        output.open |= range.open;
+                        for (name, term) in &range.columns {
+                            self.output(&mut output, name, Some(*term), None, place);
+                        }
+                    }
+                }
+                expr => {
+                    let column = if let Expr::Column { name, .. } = expr { Some(name) } else { None };
+                    match target.alias.as_ref().or(column) {
+                        Some(name) => {
+                            let term = scope.term(expr);
+                            let value = self.value(expr);
+                            self.output(&mut output, name, term, value, place);
+                        }
+                        None => {
+                            let value = self.value(expr);
+                            self.output(&mut output, UNNAMED, None, value, place);
+                            output.open = true;
+                        }
+                    }
+                }
+            }
+        }
+        output
+    }
+
+    fn output(&mut self, output: &mut Output, name: &str, inner: Option<Term>, value: Option<Value>, place: Place) {
+        let family = match (inner, value) {
+            (Some(inner), _) => self.regions.family(inner),
+            (None, Some(value)) => self.value_family(value),
+            (None, None) => None,
+        };
+        let term = self.regions.term(family, place.parent);
+        let mut sets = Vec::new();
+        if let Some(inner) = inner {
+            if place.link {
+                self.regions.equate(place.region, term, inner);
+            }
+            sets = self.regions.own_sets(inner, place.region);
+        } else if let Some(value) = value.filter(|_| family.is_some()) {
+            sets.push(vec![value]);
+        }
+        self.export(place.parent, term, &sets);
+        output.columns.push(OutputColumn { name: name.to_owned(), term, sets });
+    }
+
+    /// Tells the region around a query what is known of its output. A null is not excluded.
+    pub(crate) fn export(&mut self, parent: RegionId, term: Term, sets: &[ValueSet]) {
+        for set in sets {
+            self.regions.bind(parent, term, set.clone(), false);
+        }
+    }
+
+    /// The constant that `expr` is. In a view's text there are none: its literals are not the statement's.
+    pub(crate) fn value(&self, expr: &Expr) -> Option<Value> {
+        if self.views > 0 { None } else { Value::of(expr) }
+    }
+
+    /// Looks through expressions for queries and calls.
+    pub(crate) fn inspect_all<'e>(&mut self, exprs: impl IntoIterator<Item = &'e Expr>, scope: &Scope<'_>, region: RegionId) {
+        for expr in exprs {
+            self.inspect(expr, scope, region);
+        }
+    }
+
+    pub(crate) fn inspect(&mut self, expr: &Expr, scope: &Scope<'_>, region: RegionId) {
+        walk(expr, &mut |part| match part {
+            Expr::Subquery { query, .. } | Expr::InQuery { query, .. } => {
+                self.query(query, scope, region, false);
+            }
+            Expr::Call(call) => self.call(call),
+            Expr::Column { name, .. } if is_system_column(name) => self.facts.differs(name),
+            _ => {}
+        });
+    }
+
+    /// One more appearance of a sharded table.
+    pub(crate) fn sharded_use(&mut self, relation: &crate::topology::schema::Relation, by: UseKey) {
+        if let crate::topology::Placement::Sharded { key_column, key_type } = &relation.placement {
+            let table = relation.name.clone();
+            self.facts.sharded.push(ShardedUse { table, key_column: key_column.clone(), key_type: *key_type, by });
+        }
+    }
+
+    pub(crate) fn not_provable(&mut self, table: &str, what: &str) {
+        let detail = format!("{what}, so what it reads of table \"{table}\" cannot be proven to be on one shard.");
+        self.facts.refuse_unless_hinted(Refusal::with_routing_hint(format!("statement on \"{table}\" is not provably on one shard"), detail));
+    }
+}
+
+/// Where a target list stands.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    /// The block's own conditions.
+    pub region: RegionId,
+    /// Where its output is read.
+    pub parent: RegionId,
+    pub link: bool,
+}
+
+const UNNAMED: &str = "?column?";
+
+fn has_window(select: &Select, query: &Query) -> bool {
+    let mut found = !select.windows.is_empty();
+    for expr in select.targets.iter().map(|target| &target.expr).chain(&query.order_by) {
+        walk(expr, &mut |part| found |= matches!(part, Expr::Call(call) if call.window));
+    }
+    found
+}
+
+/// Columns that PostgreSQL gives every table; their values are each server's own.
+fn is_system_column(name: &str) -> bool {
+    matches!(name, "ctid" | "xmin" | "xmax" | "cmin" | "cmax" | "tableoid")
+}

@@ -1,0 +1,84 @@
+//! Functions: which may run on a replica, which give the same on every shard, which read tables unseen.
+
+use crate::routing::analyze::Analyzer;
+use crate::routing::refusal::Refusal;
+use crate::sql::ast::Call;
+use crate::topology::schema::Volatility;
+
+impl Analyzer<'_> {
+    pub(crate) fn call(&mut self, call: &Call) {
+        let name = call.name.as_str();
+        let volatility = self.volatility(call);
+        if volatility.is_none_or(|volatility| volatility == Volatility::Volatile) {
+            self.facts.volatile.get_or_insert_with(|| name.to_owned());
+        }
+        if volatility != Some(Volatility::Immutable) || call.ordered || call.window || depends_on_order(name) {
+            self.facts.differs(&format!("{name}()"));
+        }
+        self.facts.advisory_lock |= takes_advisory_lock(name);
+        let facts = self.planner.schema.function(name);
+        if facts.is_some_and(|facts| facts.names_sharded_table) {
+            self.facts.refuse_unless_hinted(Refusal::with_routing_hint(
+                format!("function \"{name}\" reads a sharded table"),
+                "Its body names a sharded table, so what it does depends on the shard it runs on.".to_owned(),
+            ));
+        }
+        if reads_a_text_query(name) && self.has_sharded_tables() {
+            self.facts.refuse_unless_hinted(Refusal::with_routing_hint(
+                format!("function \"{name}\" reads tables that the proxy cannot see"),
+                "It runs a query that it is given as text.".to_owned(),
+            ));
+        }
+    }
+
+    fn volatility(&self, call: &Call) -> Option<Volatility> {
+        let known = self.planner.schema.function(&call.name).map(|facts| facts.volatility);
+        known.or_else(|| keyword_volatility(&call.name))
+    }
+
+    fn has_sharded_tables(&self) -> bool {
+        self.planner.schema.relations().any(|relation| matches!(relation.placement, crate::topology::Placement::Sharded { .. }))
+    }
+}
+
+/// Functions that are keywords to PostgreSQL's grammar, and not by these names in `pg_proc`.
+fn keyword_volatility(name: &str) -> Option<Volatility> {
+    match name {
+        "overlay" | "position" | "substring" | "trim" | "normalize" => Some(Volatility::Immutable),
+        "current_date" | "current_time" | "current_timestamp" | "localtime" | "localtimestamp" | "extract" | "json_object" | "json_array" => {
+            Some(Volatility::Stable)
+        }
+        "current_user" | "session_user" | "user" | "current_role" | "current_catalog" | "current_schema" | "system_user" => Some(Volatility::Stable),
+        _ => None,
+    }
+}
+
+/// Aggregates whose result depends on the order of rows, which each server chooses.
+fn depends_on_order(name: &str) -> bool {
+    const ORDERED: [&str; 13] = [
+        "array_agg",
+        "avg",
+        "json_agg",
+        "json_object_agg",
+        "jsonb_agg",
+        "jsonb_object_agg",
+        "mode",
+        "stddev",
+        "string_agg",
+        "sum",
+        "variance",
+        "xmlagg",
+        "any_value",
+    ];
+    ORDERED.contains(&name) || name.starts_with("stddev_") || name.starts_with("var_") || name.starts_with("regr_") || name.starts_with("json_")
+}
+
+/// Locks that outlive their transaction.
+fn takes_advisory_lock(name: &str) -> bool {
+    matches!(name, "pg_advisory_lock" | "pg_advisory_lock_shared" | "pg_try_advisory_lock" | "pg_try_advisory_lock_shared")
+}
+
+fn reads_a_text_query(name: &str) -> bool {
+    const READERS: [&str; 4] = ["query_to_", "table_to_xml", "schema_to_xml", "database_to_xml"];
+    READERS.iter().any(|prefix| name.starts_with(prefix)) || matches!(name, "cursor_to_xml" | "ts_stat" | "dblink" | "crosstab")
+}

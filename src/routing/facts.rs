@@ -1,0 +1,82 @@
+//! What a statement is found to do: tables by kind, functions by volatility, writes.
+
+use crate::routing::refusal::Refusal;
+use crate::routing::region::{RegionId, Term, ValueSet};
+use crate::routing::value::Value;
+use crate::topology::KeyType;
+
+/// One appearance of a sharded table.
+#[derive(Clone, Debug)]
+pub(crate) struct ShardedUse {
+    pub table: String,
+    pub key_column: String,
+    pub key_type: KeyType,
+    pub by: UseKey,
+}
+
+/// How an appearance gets its key.
+#[derive(Clone, Debug)]
+pub(crate) enum UseKey {
+    /// By the conditions on the key column.
+    Term { term: Term, region: RegionId },
+    /// By the rows an INSERT stores; every one has to fit.
+    Rows(ValueSet),
+    /// By the query an INSERT reads: any of these sets holds all its keys.
+    Sets(Vec<ValueSet>),
+    /// Not at all.
+    Unknown,
+}
+
+/// SET of the key column to a constant: right only where it changes nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyUpdate {
+    pub table: String,
+    pub key_column: String,
+    pub key_type: KeyType,
+    pub value: Value,
+}
+
+/// Everything the decision needs.
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    pub sharded: Vec<ShardedUse>,
+    pub key_updates: Vec<KeyUpdate>,
+    pub reference: Vec<String>,
+    pub reference_writes: Vec<String>,
+    /// Single tables of users.
+    pub single: Vec<String>,
+    /// Catalogs, temporary tables and unknown relations: on the home shard.
+    pub home: Vec<String>,
+    pub unknown_relations: bool,
+    /// INSERT, UPDATE, DELETE, MERGE somewhere.
+    pub writes: bool,
+    /// FOR UPDATE and the like somewhere.
+    pub locking: bool,
+    /// A refusal that no routing hint lifts.
+    pub hard: Option<Refusal>,
+    /// A refusal that a routing hint lifts.
+    pub soft: Option<Refusal>,
+    /// A function that is volatile, or unknown.
+    pub volatile: Option<String>,
+    /// A function or clause whose value may differ from shard to shard, for writes that run on all.
+    pub differing: Option<String>,
+    /// Session advisory locks are taken.
+    pub advisory_lock: bool,
+    pub too_complex: bool,
+}
+
+impl Facts {
+    pub(crate) fn refuse(&mut self, refusal: Refusal) {
+        self.hard.get_or_insert(refusal);
+    }
+
+    pub(crate) fn refuse_unless_hinted(&mut self, refusal: Refusal) {
+        self.soft.get_or_insert(refusal);
+    }
+
+    pub(crate) fn differs(&mut self, what: &str) {
+        if self.differing.is_none() {
+            self.differing = Some(what.to_owned());
+        }
+    }
+}

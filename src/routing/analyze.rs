@@ -27,8 +27,21 @@ pub(crate) struct Analyzer<'a> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Output {
     pub columns: Vec<OutputColumn>,
-    /// It has further columns, of unknown names.
+    /// Some of its columns have names that are not known here.
     pub open: bool,
+    /// It has columns that are not in the list, so that positions mean nothing.
+    pub shifted: bool,
+}
+
+impl Output {
+    /// The column at a position.
+    pub(crate) fn at(&self, position: usize) -> Option<&OutputColumn> {
+        if self.shifted { None } else { self.columns.get(position) }
+    }
+
+    fn unknown() -> Self {
+        Self { columns: Vec::new(), open: true, shifted: true }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -80,7 +93,7 @@ impl<'a> Analyzer<'a> {
         self.blocks += 1;
         if self.blocks > BLOCKS_MAX || self.depth > DEPTH_MAX {
             self.facts.too_complex = true;
-            return Output { columns: Vec::new(), open: true };
+            return Output::unknown();
         }
         self.depth += 1;
         let mut output = Output::default();
@@ -141,16 +154,16 @@ impl<'a> Analyzer<'a> {
             outputs.push((region, self.query(arm, scope, region, link)));
         }
         let Some((_, first)) = outputs.first() else { return Output::default() };
-        let open = outputs.iter().any(|(_, output)| output.open);
-        let mut whole = Output { columns: Vec::new(), open };
+        let mut whole = Output { open: first.open, ..Output::default() };
         for (at, column) in first.columns.iter().enumerate() {
-            let parts: Vec<_> = outputs.iter().filter_map(|(region, output)| Some((*region, output.columns.get(at)?))).collect();
-            // Behind `*` of unknown columns, positions are unknown.
-            if open || parts.len() < outputs.len() {
-                whole.open = true;
-                continue;
+            let parts: Vec<_> = outputs.iter().filter_map(|(region, output)| Some((*region, output.at(at)?))).collect();
+            if parts.len() < outputs.len() {
+                return Output::unknown();
             }
-            let family = self.regions.family(column.term).filter(|family| parts.iter().all(|(_, part)| self.regions.family(part.term) == Some(*family)));
+            let family = self
+                .regions
+                .family(column.term)
+                .filter(|family| parts.iter().all(|(_, part)| self.regions.family(part.term) == Some(*family)));
             let term = self.regions.term(family, parent);
             let mut set: Option<ValueSet> = Some(Vec::new());
             for (region, part) in parts {
@@ -193,16 +206,7 @@ impl<'a> Analyzer<'a> {
         let mut output = Output::default();
         for target in targets {
             match &target.expr {
-                Expr::Star { qualifier } => {
-                    output.open |= ranges.unclear;
-                    let wanted = |name: &str| qualifier.last().is_none_or(|qualifier| qualifier == name);
-                    for range in ranges.list.iter().filter(|range| wanted(&range.name)) {
-                        output.open |= range.open;
-                        for (name, term) in &range.columns {
-                            self.output(&mut output, name, Some(*term), None, place);
-                        }
-                    }
-                }
+                Expr::Star { qualifier } => self.star(&mut output, qualifier, ranges, place),
                 expr => {
                     let column = if let Expr::Column { name, .. } = expr { Some(name) } else { None };
                     match target.alias.as_ref().or(column) {
@@ -221,6 +225,24 @@ impl<'a> Analyzer<'a> {
             }
         }
         output
+    }
+
+    /// `*` or `table.*`. Columns of USING stand once and first, in an order that is not followed here.
+    fn star(&mut self, output: &mut Output, qualifier: &[String], ranges: &Ranges, place: Place) {
+        let merged: &[(String, Option<Term>)] = if qualifier.is_empty() { &ranges.merged } else { &[] };
+        output.open |= ranges.unclear;
+        output.shifted |= ranges.unclear || !merged.is_empty();
+        for (name, term) in merged {
+            self.output(output, name, *term, None, place);
+        }
+        let wanted = |name: &str| qualifier.last().is_none_or(|qualifier| qualifier == name);
+        for range in ranges.list.iter().filter(|range| wanted(&range.name)) {
+            output.open |= range.open;
+            output.shifted |= range.open;
+            for (name, term) in range.columns.iter().filter(|(name, _)| !merged.iter().any(|(other, _)| other == name)) {
+                self.output(output, name, Some(*term), None, place);
+            }
+        }
     }
 
     fn output(&mut self, output: &mut Output, name: &str, inner: Option<Term>, value: Option<Value>, place: Place) {
@@ -283,7 +305,8 @@ impl<'a> Analyzer<'a> {
 
     pub(crate) fn not_provable(&mut self, table: &str, what: &str) {
         let detail = format!("{what}, so what it reads of table \"{table}\" cannot be proven to be on one shard.");
-        self.facts.refuse_unless_hinted(Refusal::with_routing_hint(format!("statement on \"{table}\" is not provably on one shard"), detail));
+        self.facts
+            .refuse_unless_hinted(Refusal::with_routing_hint(format!("statement on \"{table}\" is not provably on one shard"), detail));
     }
 }
 

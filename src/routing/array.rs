@@ -12,7 +12,9 @@ pub(crate) fn keys(value: Value, wanted: Wanted, values: &Values<'_>, keys: &mut
         Constant::Null => Ok(()),
         Constant::Literal(index) => {
             let literal = values.literals.get(index).filter(|literal| !literal.is_number());
-            let text = literal.and_then(|literal| literal.value(values.text)).ok_or(NoKeys::Unproven("the array is written in a way the proxy does not read"))?;
+            let text = literal
+                .and_then(|literal| literal.value(values.text))
+                .ok_or(NoKeys::Unproven("the array is written in a way the proxy does not read"))?;
             for item in elements(&text)?.into_iter().flatten() {
                 wanted.push(cast(Typed::Unknown(Cow::Owned(item)), value.cast), values, keys)?;
             }

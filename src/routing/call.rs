@@ -45,10 +45,11 @@ impl Analyzer<'_> {
 fn keyword_volatility(name: &str) -> Option<Volatility> {
     match name {
         "overlay" | "position" | "substring" | "trim" | "normalize" => Some(Volatility::Immutable),
-        "current_date" | "current_time" | "current_timestamp" | "localtime" | "localtimestamp" | "extract" | "json_object" | "json_array" => {
+        "current_date" | "current_time" | "current_timestamp" | "localtime" | "localtimestamp" | "extract" | "json_object"
+        | "json_array" => Some(Volatility::Stable),
+        "current_user" | "session_user" | "user" | "current_role" | "current_catalog" | "current_schema" | "system_user" => {
             Some(Volatility::Stable)
         }
-        "current_user" | "session_user" | "user" | "current_role" | "current_catalog" | "current_schema" | "system_user" => Some(Volatility::Stable),
         _ => None,
     }
 }
@@ -70,7 +71,11 @@ fn depends_on_order(name: &str) -> bool {
         "xmlagg",
         "any_value",
     ];
-    ORDERED.contains(&name) || name.starts_with("stddev_") || name.starts_with("var_") || name.starts_with("regr_") || name.starts_with("json_")
+    ORDERED.contains(&name)
+        || name.starts_with("stddev_")
+        || name.starts_with("var_")
+        || name.starts_with("regr_")
+        || name.starts_with("json_")
 }
 
 /// Locks that outlive their transaction.

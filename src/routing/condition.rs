@@ -79,8 +79,7 @@ impl Analyzer<'_> {
         let output = self.query(query, scope, region, true);
         for (at, value) in values.iter().enumerate() {
             let operand = self.operand(value, scope, region);
-            let column = output.columns.get(at).filter(|_| !output.open || at == 0 && output.columns.len() == 1);
-            let Some(column) = column else { continue };
+            let Some(column) = output.at(at) else { continue };
             match operand {
                 Operand::Term(term) => self.regions.equate(region, term, column.term),
                 Operand::Value(value) => self.regions.bind(region, column.term, vec![value], true),
@@ -103,10 +102,7 @@ impl Analyzer<'_> {
             },
             Expr::Subquery { query, scalar: true } => {
                 let output = self.query(query, scope, region, false);
-                match output.columns.as_slice() {
-                    [only] => Operand::Term(only.term),
-                    _ => Operand::Other,
-                }
+                output.at(0).map_or(Operand::Other, |column| Operand::Term(column.term))
             }
             other => {
                 self.inspect(other, scope, region);

@@ -50,7 +50,10 @@ impl Plan {
                         let texts: Vec<_> = keys.iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect();
                         if texts.is_empty() { "no row".to_owned() } else { texts.join(", ") }
                     });
-                    row("key", format!("{}.{} = {}", binding.table, binding.key_column, keys.unwrap_or_else(|refusal| refusal.to_string())));
+                    row(
+                        "key",
+                        format!("{}.{} = {}", binding.table, binding.key_column, keys.unwrap_or_else(|refusal| refusal.to_string())),
+                    );
                 }
             }
             Decision::Refused(_) => {}

@@ -27,7 +27,13 @@ impl Analyzer<'_> {
         self.with_rest(&with.tables, with.recursive, (scope, region), then);
     }
 
-    fn with_rest(&mut self, tables: &[CommonTable], recursive: bool, at: (&Scope<'_>, RegionId), then: &mut dyn FnMut(&mut Self, &Scope<'_>)) {
+    fn with_rest(
+        &mut self,
+        tables: &[CommonTable],
+        recursive: bool,
+        at: (&Scope<'_>, RegionId),
+        then: &mut dyn FnMut(&mut Self, &Scope<'_>),
+    ) {
         let (scope, region) = at;
         let Some((table, rest)) = tables.split_first() else { return then(self, scope) };
         let writes = !matches!(table.statement, Statement::Query(_));
@@ -261,10 +267,10 @@ fn one(range: Range) -> Ranges {
 
 /// A query's output as a range, its columns renamed first by the WITH table's or view's names, then by the alias's.
 fn range_of(output: Output, alias: &Alias, names: &[String], name: String) -> Range {
+    let shifted = output.shifted;
     let columns = output.columns.into_iter().map(|column| (column.name, column.term)).collect();
     let mut range = Range { name: alias.name.clone().unwrap_or(name), schema: None, columns, open: output.open };
-    if range.open && !(names.is_empty() && alias.columns.is_empty()) {
-        // Positions are unknown.
+    if shifted && !(names.is_empty() && alias.columns.is_empty()) {
         range.columns.clear();
         return range;
     }

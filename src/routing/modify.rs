@@ -132,7 +132,7 @@ impl Analyzer<'_> {
             at.map(|at| self.rows(rows, at))
         } else {
             let output = self.query(query, scope, region, false);
-            let column = at.and_then(|at| output.columns.get(at)).filter(|_| !output.open || at == Some(0));
+            let column = at.and_then(|at| output.at(at));
             let sets = column.map_or_else(Vec::new, |column| column.sets.clone());
             at.map(|_| if sets.is_empty() { UseKey::Unknown } else { UseKey::Sets(sets) })
         };
@@ -196,7 +196,12 @@ impl Analyzer<'_> {
             let value = if set.columns.len() == 1 { self.value(&set.value) } else { None };
             match (value, &relation.placement) {
                 (Some(value), Placement::Sharded { key_type, .. }) => {
-                    self.facts.key_updates.push(KeyUpdate { table: relation.name.clone(), key_column: key.clone(), key_type: *key_type, value });
+                    self.facts.key_updates.push(KeyUpdate {
+                        table: relation.name.clone(),
+                        key_column: key.clone(),
+                        key_type: *key_type,
+                        value,
+                    });
                 }
                 _ if keeps_key(set, &key) => {}
                 _ => self.facts.refuse(Refusal::key_update(&relation.name, &key)),
@@ -213,7 +218,13 @@ impl Analyzer<'_> {
         }
     }
 
-    fn joined(&mut self, target: &Target, items: &[crate::sql::ast::FromItem], scope: &Scope<'_>, region: RegionId) -> (Ranges, Vec<RegionId>) {
+    fn joined(
+        &mut self,
+        target: &Target,
+        items: &[crate::sql::ast::FromItem],
+        scope: &Scope<'_>,
+        region: RegionId,
+    ) -> (Ranges, Vec<RegionId>) {
         let mut padded = Vec::new();
         let mut ranges = Ranges { list: vec![target.range.clone()], ..Ranges::default() };
         for item in items {
@@ -239,7 +250,9 @@ impl Analyzer<'_> {
         };
         match &relation.placement {
             Placement::Reference => self.facts.reference_writes.push(relation.name.clone()),
-            Placement::Sharded { .. } if relation.kind == RelationKind::View => self.not_provable(&relation.name, "It is a view that is written to"),
+            Placement::Sharded { .. } if relation.kind == RelationKind::View => {
+                self.not_provable(&relation.name, "It is a view that is written to")
+            }
             Placement::Sharded { .. } | Placement::Single => {}
         }
         let region = read.unwrap_or_else(|| self.regions.region(None));
@@ -288,7 +301,8 @@ fn is_values(source: &Source) -> bool {
 /// `SET key = table.key`, the same column.
 fn keeps_key(set: &Assignment, key: &String) -> bool {
     let own = |qualifier: &[String]| qualifier.is_empty();
-    !set.columns.contains(key) || (set.columns.len() == 1 && matches!(&set.value, Expr::Column { qualifier, name } if name == key && own(qualifier)))
+    !set.columns.contains(key)
+        || (set.columns.len() == 1 && matches!(&set.value, Expr::Column { qualifier, name } if name == key && own(qualifier)))
 }
 
 fn is_excluded(set: &Assignment, key: &String) -> bool {

@@ -131,7 +131,10 @@ impl Plan {
         let Decision::Bound(bound) = &self.decision else { return Ok(()) };
         for binding in bound.bindings.iter().filter(|binding| binding.assigned) {
             if let Some(shard) = binding.shard(values, map)?.filter(|shard| *shard != hinted) {
-                return Err(invalid(format!("routing hint names shard {hinted}, but the rows of \"{}\" belong on shard {shard}", binding.table)));
+                return Err(invalid(format!(
+                    "routing hint names shard {hinted}, but the rows of \"{}\" belong on shard {shard}",
+                    binding.table
+                )));
             }
         }
         Ok(())
@@ -139,7 +142,11 @@ impl Plan {
 
     /// `'now'` and the like are read by each server at its own time.
     fn everywhere(&self, values: &Values<'_>) -> Result<Route, Refusal> {
-        let literal = values.literals.iter().filter(|literal| !literal.is_number()).any(|literal| literal.value(values.text).is_none_or(|value| is_clock(&value)));
+        let literal = values
+            .literals
+            .iter()
+            .filter(|literal| !literal.is_number())
+            .any(|literal| literal.value(values.text).is_none_or(|value| is_clock(&value)));
         let parameter = values.parameters.values.iter().flatten().any(|value| is_clock(value));
         if literal || parameter {
             return Err(Refusal::unsupported(
@@ -153,10 +160,12 @@ impl Plan {
 }
 
 fn invalid(message: String) -> Refusal {
-    Refusal { sqlstate: SqlState::INVALID_PARAMETER_VALUE, message, detail: None, hint: None }
+    Refusal { sqlstate: SqlState::INVALID_PARAMETER_VALUE, message, detail: None, hint: None, maybe_syntax_error: false }
 }
 
 fn is_clock(value: &[u8]) -> bool {
     let value = value.trim_ascii_start();
-    ["now", "today", "tomorrow", "yesterday"].iter().any(|word| value.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word.as_bytes())))
+    ["now", "today", "tomorrow", "yesterday"]
+        .iter()
+        .any(|word| value.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word.as_bytes())))
 }

@@ -63,8 +63,9 @@ impl Planner<'_> {
         let mut analyzer = Analyzer::new(self, literals);
         analyzer.statement(&statement);
         let Analyzer { facts, regions, .. } = analyzer;
-        let decision = for_form(decide(&facts, &regions), classified.form, &facts);
-        let access = access(&facts, &decision, classified.form);
+        let form = if selected_into(&statement).is_some() { Form::Stored } else { classified.form };
+        let decision = for_form(decide(&facts, &regions), form, &facts);
+        let access = access(&facts, &decision, form);
         let hinted = hinted(&facts, &decision);
         Plan {
             command: command(classified.command.clone(), &statement, &facts),
@@ -142,7 +143,8 @@ impl Planner<'_> {
     /// DO and CALL: refused when what they run names a table that is not on the home shard alone.
     fn block(&self, cursor: Cursor<'_>, rest: Cursor<'_>, home: Plan) -> Plan {
         let apart = self.named(cursor).into_iter().find(|relation| relation.placement != Placement::Single);
-        let procedure = names_from(rest).into_iter().find(|name| self.schema.function(&name.name).is_some_and(|facts| facts.names_sharded_table));
+        let procedure =
+            names_from(rest).into_iter().find(|name| self.schema.function(&name.name).is_some_and(|facts| facts.names_sharded_table));
         let what = match (apart, procedure) {
             (Some(relation), _) => relation.name.clone(),
             (None, Some(name)) => name.name,
@@ -248,7 +250,11 @@ fn command(command: Command, statement: &Statement, facts: &Facts) -> Command {
             outside_transaction: false,
             as_reference: false,
         };
-        return if temporary { Command::Pinning { temporary_tables: vec![into.name.name.clone()], ddl: Some(ddl) } } else { Command::Ddl(ddl) };
+        return if temporary {
+            Command::Pinning { temporary_tables: vec![into.name.name.clone()], ddl: Some(ddl) }
+        } else {
+            Command::Ddl(ddl)
+        };
     }
     if facts.advisory_lock { Command::Pinning { temporary_tables: Vec::new(), ddl: None } } else { command }
 }

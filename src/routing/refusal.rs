@@ -10,6 +10,8 @@ pub struct Refusal {
     pub message: String,
     pub detail: Option<String>,
     pub hint: Option<String>,
+    /// The text was not understood: it may be an error of which PostgreSQL's own message says more. Parsing it on a server, not running it, tells.
+    pub maybe_syntax_error: bool,
 }
 
 /// How to say where a statement is to run.
@@ -18,7 +20,7 @@ const HINT_SYNTAX: &str = "Write /* shardyard: key=VALUE */ or /* shardyard: sha
 impl Refusal {
     /// `0A000`.
     pub(crate) fn unsupported(message: String, detail: impl Into<Option<String>>, hint: impl Into<Option<String>>) -> Self {
-        Self { sqlstate: SqlState::FEATURE_NOT_SUPPORTED, message, detail: detail.into(), hint: hint.into() }
+        Self { sqlstate: SqlState::FEATURE_NOT_SUPPORTED, message, detail: detail.into(), hint: hint.into(), maybe_syntax_error: false }
     }
 
     pub(crate) fn with_routing_hint(message: String, detail: String) -> Self {
@@ -79,6 +81,7 @@ impl Refusal {
             message: format!("null value in column \"{key}\" of relation \"{table}\" violates not-null constraint"),
             detail: Some(format!("Column \"{key}\" is the shard key of the table: a row without it belongs on no shard.")),
             hint: None,
+            maybe_syntax_error: false,
         }
     }
 
@@ -96,6 +99,7 @@ impl Refusal {
             message: format!("incorrect binary data format in bind parameter {number}"),
             detail: None,
             hint: None,
+            maybe_syntax_error: false,
         }
     }
 
@@ -105,14 +109,18 @@ impl Refusal {
             message: "statement too complex to plan".to_owned(),
             detail: Some("It is nested too deeply, or names too many tables.".to_owned()),
             hint: None,
+            maybe_syntax_error: false,
         }
     }
 
     pub(crate) fn not_understood(table: &str) -> Self {
-        Self::with_routing_hint(
+        let refusal = Self::with_routing_hint(
             format!("statement on \"{table}\" is not understood"),
-            format!("Table \"{table}\" is sharded, and the proxy's parser does not know the statement's form, or it has a syntax error."),
-        )
+            format!(
+                "Table \"{table}\" is not on the home shard alone, and the proxy's parser does not know the statement's form, or it has an error."
+            ),
+        );
+        Self { maybe_syntax_error: true, ..refusal }
     }
 }
 

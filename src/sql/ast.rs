@@ -95,9 +95,16 @@ pub struct Target {
 #[derive(Clone, Debug, PartialEq)]
 pub enum FromItem {
     Table(TableRef),
-    Derived { query: Box<Query>, alias: Alias, lateral: bool },
+    Derived {
+        query: Box<Query>,
+        alias: Alias,
+        lateral: bool,
+    },
     /// Functions in FROM, ROWS FROM included.
-    Functions { calls: Vec<Expr>, alias: Alias },
+    Functions {
+        calls: Vec<Expr>,
+        alias: Alias,
+    },
     Join(Box<Join>),
 }
 
@@ -229,9 +236,14 @@ pub enum MergeAction {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expr {
     /// `[[schema.]table.]column`: what stands before the last dot, and the last name.
-    Column { qualifier: Vec<String>, name: String },
+    Column {
+        qualifier: Vec<String>,
+        name: String,
+    },
     /// `*` or `table.*`.
-    Star { qualifier: Vec<String> },
+    Star {
+        qualifier: Vec<String>,
+    },
     /// The index among the text's literals.
     Literal(usize),
     /// `$n`, from 1.
@@ -242,20 +254,39 @@ pub enum Expr {
     Default,
     /// Minus in front.
     Negative(Box<Expr>),
-    Cast { value: Box<Expr>, to: TypeName },
+    Cast {
+        value: Box<Expr>,
+        to: TypeName,
+    },
     And(Vec<Expr>),
     /// `=`, or IS NOT DISTINCT FROM, which also holds for two nulls.
-    Equal { left: Box<Expr>, right: Box<Expr>, null_safe: bool },
+    Equal {
+        left: Box<Expr>,
+        right: Box<Expr>,
+        null_safe: bool,
+    },
     /// `value IN (list)`.
-    InList { value: Box<Expr>, list: Vec<Expr> },
+    InList {
+        value: Box<Expr>,
+        list: Vec<Expr>,
+    },
     /// `value IN (query)` and `value = ANY (query)`.
-    InQuery { value: Box<Expr>, query: Box<Query> },
+    InQuery {
+        value: Box<Expr>,
+        query: Box<Query>,
+    },
     /// `value = ANY (array)`.
-    AnyOf { value: Box<Expr>, array: Box<Expr> },
+    AnyOf {
+        value: Box<Expr>,
+        array: Box<Expr>,
+    },
     Array(Vec<Expr>),
     Row(Vec<Expr>),
     /// A query as a value, EXISTS, ARRAY(…), and every other use of a query but `InQuery`.
-    Subquery { query: Box<Query>, scalar: bool },
+    Subquery {
+        query: Box<Query>,
+        scalar: bool,
+    },
     Call(Box<Call>),
     /// Anything else that has these parts: OR, NOT, CASE, LIKE, operators.
     Other(Vec<Expr>),

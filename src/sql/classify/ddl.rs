@@ -199,7 +199,10 @@ fn altered(rest: Cursor<'_>, verb: DdlVerb) -> Ddl {
 fn altered_relations(mut rest: Cursor<'_>) -> Vec<ObjectName> {
     let mut found = Vec::new();
     while !rest.at_end() {
-        if rest.accept_one_of(&["references", "inherit"]) || rest.accept_words(&["attach", "partition"]) || rest.accept_words(&["detach", "partition"]) {
+        if rest.accept_one_of(&["references", "inherit"])
+            || rest.accept_words(&["attach", "partition"])
+            || rest.accept_words(&["detach", "partition"])
+        {
             found.extend(name(&mut rest));
         } else {
             rest.advance();
@@ -222,7 +225,21 @@ fn grant(mut rest: Cursor<'_>) -> Ddl {
             let _ = rest.skip_to_close();
         } else if rest.accept_word("on") {
             let object = rest.word();
-            let global = ["schema", "database", "function", "procedure", "routine", "language", "type", "domain", "tablespace", "all", "large", "foreign", "parameter"];
+            let global = [
+                "schema",
+                "database",
+                "function",
+                "procedure",
+                "routine",
+                "language",
+                "type",
+                "domain",
+                "tablespace",
+                "all",
+                "large",
+                "foreign",
+                "parameter",
+            ];
             if object.is_some_and(|word| global.contains(&word.as_str())) {
                 return ddl;
             }

@@ -21,7 +21,9 @@ pub enum Form {
     /// It is the statement.
     Plain,
     /// It is explained; `analyze`: and run.
-    Explain { analyze: bool },
+    Explain {
+        analyze: bool,
+    },
     Cursor,
     CopyQuery,
     /// CREATE TABLE AS, CREATE MATERIALIZED VIEW, SELECT INTO: its rows are stored.
@@ -53,8 +55,8 @@ pub fn classify(cursor: Cursor<'_>) -> Classified<'_> {
         "prepare" => only(prepare(rest)),
         "execute" => only(execute(rest)),
         "create" => ddl::create(cursor),
-        "alter" | "drop" | "truncate" | "comment" | "grant" | "revoke" | "reindex" | "vacuum" | "analyze" | "analyse" | "cluster" | "refresh"
-        | "security" | "lock" | "import" | "reassign" => only(ddl::other(&word, rest)),
+        "alter" | "drop" | "truncate" | "comment" | "grant" | "revoke" | "reindex" | "vacuum" | "analyze" | "analyse" | "cluster"
+        | "refresh" | "security" | "lock" | "import" | "reassign" => only(ddl::other(&word, rest)),
         _ => only(plain(&word, rest).unwrap_or(Command::Query)),
     }
 }

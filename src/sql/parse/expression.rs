@@ -168,7 +168,11 @@ impl Parser<'_> {
         if self.is_query() {
             let query = Box::new(self.nested(Self::query)?);
             self.expect_mark(b')')?;
-            return Ok(if equal { Expr::InQuery { value: Box::new(left), query } } else { joined(left, Expr::Subquery { query, scalar: false }) });
+            return Ok(if equal {
+                Expr::InQuery { value: Box::new(left), query }
+            } else {
+                joined(left, Expr::Subquery { query, scalar: false })
+            });
         }
         let array = self.expression()?;
         self.expect_mark(b')')?;

@@ -212,7 +212,11 @@ impl Parser<'_> {
     fn function_alias(&mut self) -> Parsed<Alias> {
         self.cursor.accept_words(&["with", "ordinality"]);
         let has_as = self.cursor.accept_word("as");
-        let name = if self.cursor.word().map_or_else(|| self.is_column_name(), |word| is_column_name(&word)) { Some(self.column_name()?) } else { None };
+        let name = if self.cursor.word().map_or_else(|| self.is_column_name(), |word| is_column_name(&word)) {
+            Some(self.column_name()?)
+        } else {
+            None
+        };
         if has_as && name.is_none() && !self.cursor.is_mark(b'(') {
             return Err(ParseError::NotUnderstood);
         }

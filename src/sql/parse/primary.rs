@@ -223,7 +223,8 @@ impl Parser<'_> {
             if self.cursor.accept_mark(b')') {
                 break;
             }
-            let separated = self.cursor.accept_one_of(&["from", "for", "in", "placing", "similar", "escape"]) || self.cursor.accept_mark(b',');
+            let separated =
+                self.cursor.accept_one_of(&["from", "for", "in", "placing", "similar", "escape"]) || self.cursor.accept_mark(b',');
             if separated == (arguments.is_empty() && !field) && !(separated && name == "trim") {
                 return Err(ParseError::NotUnderstood);
             }
@@ -280,7 +281,11 @@ impl Parser<'_> {
         while self.cursor.is_mark(b'.') {
             self.cursor.advance();
             if self.cursor.accept_operator(b"*") {
-                return if fits(first.as_deref(), is_column_name) { Ok(Expr::Star { qualifier: path }) } else { Err(ParseError::NotUnderstood) };
+                return if fits(first.as_deref(), is_column_name) {
+                    Ok(Expr::Star { qualifier: path })
+                } else {
+                    Err(ParseError::NotUnderstood)
+                };
             }
             path.push(self.label()?);
         }

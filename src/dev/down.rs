@@ -11,6 +11,7 @@ use crate::dev::folder::Folder;
 use crate::dev::proxy_process;
 use crate::dev::record::ServerRecord;
 use crate::dev::server::Site;
+use crate::dev::strays;
 
 /// What `dev down` was asked.
 #[derive(Clone, Debug)]
@@ -45,12 +46,13 @@ pub async fn down(options: &DownOptions) -> Result<(), DevError> {
 /// The first that occurred; everything has been tried.
 pub async fn stop_all(site: &Site) -> Result<(), DevError> {
     let proxy = proxy_process::stop(&site.folder).await;
+    let strays = strays::end(&site.folder.servers()).await;
     let mut stopping = JoinSet::new();
     for server in site.record.servers().cloned().collect::<Vec<ServerRecord>>() {
         let site = site.clone();
         stopping.spawn(async move { site.server(&server).stop().await });
     }
-    let mut result = proxy;
+    let mut result = proxy.and(strays);
     while let Some(stopped) = stopping.join_next().await {
         result = result.and(stopped.unwrap_or(Err(DevError::Panicked)));
     }

@@ -13,6 +13,7 @@ pub mod record;
 pub mod server;
 pub mod settings;
 pub mod status;
+pub mod strays;
 pub mod up;
 
 pub use down::{DownOptions, down};

@@ -238,7 +238,7 @@ impl<'a> Analyzer<'a> {
         let wanted = |name: &str| qualifier.last().is_none_or(|qualifier| qualifier == name);
         for range in ranges.list.iter().filter(|range| wanted(&range.name)) {
             output.open |= range.open;
-            output.shifted |= range.open;
+            output.shifted |= range.open || range.shifted;
             for (name, term) in range.columns.iter().filter(|(name, _)| !merged.iter().any(|(other, _)| other == name)) {
                 self.output(output, name, Some(*term), None, place);
             }

@@ -91,7 +91,7 @@ impl Analyzer<'_> {
                 self.inspect_all(calls, &inside, at.region);
                 let first = calls.iter().find_map(|call| if let Expr::Call(call) = call { Some(call.name.clone()) } else { None });
                 let name = alias.name.clone().or(first).unwrap_or_default();
-                one(Range { name, schema: None, columns: Vec::new(), open: true })
+                one(Range { name, schema: None, columns: Vec::new(), open: true, shifted: true })
             }
             FromItem::Join(join) => self.join(join, at, padded),
         }
@@ -122,7 +122,7 @@ impl Analyzer<'_> {
         };
         let joined = self.join_condition(join, (left, right), (at, holds));
         match &join.alias.name {
-            Some(name) => one(Range { name: name.clone(), schema: None, columns: Vec::new(), open: true }),
+            Some(name) => one(Range { name: name.clone(), schema: None, columns: Vec::new(), open: true, shifted: true }),
             None => joined,
         }
     }
@@ -172,7 +172,7 @@ impl Analyzer<'_> {
                 if common.open.get() {
                     common.uses.set(common.uses.get() + 1);
                     let name = table.alias.name.clone().unwrap_or_else(|| table.name.name.clone());
-                    return one(Range { name, schema: None, columns: Vec::new(), open: true });
+                    return one(Range { name, schema: None, columns: Vec::new(), open: true, shifted: true });
                 }
                 let output = self.expand(common, defined, at.region);
                 return one(range_of(output, &table.alias, &common.table.columns, table.name.name.clone()));
@@ -187,7 +187,7 @@ impl Analyzer<'_> {
                 range.name = name;
                 one(range)
             }
-            Named::Home => one(Range { name, schema: table.name.schema.clone(), columns: Vec::new(), open: true }),
+            Named::Home => one(Range { name, schema: table.name.schema.clone(), columns: Vec::new(), open: true, shifted: true }),
         }
     }
 
@@ -228,7 +228,7 @@ impl Analyzer<'_> {
             let key = columns.iter().find(|(name, _)| name == key_column).map(|(_, term)| *term);
             self.sharded_use(relation, key.map_or(UseKey::Unknown, |term| UseKey::Term { term, region }));
         }
-        Range { name: relation.name.clone(), schema: Some(relation.schema.clone()), columns, open: false }
+        Range { name: relation.name.clone(), schema: Some(relation.schema.clone()), columns, open: false, shifted: false }
     }
 
     /// A view over sharded tables is the query it stands for.
@@ -239,7 +239,7 @@ impl Analyzer<'_> {
         });
         let Some(Statement::Query(query)) = parsed else {
             self.not_provable(&relation.name, "Its definition is not understood");
-            return Range { name: relation.name.clone(), schema: None, columns: Vec::new(), open: true };
+            return Range { name: relation.name.clone(), schema: None, columns: Vec::new(), open: true, shifted: true };
         };
         self.views += 1;
         let path = std::mem::replace(&mut self.search_path, vec![relation.schema.clone(), "public".to_owned()]);
@@ -269,7 +269,7 @@ fn one(range: Range) -> Ranges {
 fn range_of(output: Output, alias: &Alias, names: &[String], name: String) -> Range {
     let shifted = output.shifted;
     let columns = output.columns.into_iter().map(|column| (column.name, column.term)).collect();
-    let mut range = Range { name: alias.name.clone().unwrap_or(name), schema: None, columns, open: output.open };
+    let mut range = Range { name: alias.name.clone().unwrap_or(name), schema: None, columns, open: output.open, shifted };
     if shifted && !(names.is_empty() && alias.columns.is_empty()) {
         range.columns.clear();
         return range;

@@ -245,7 +245,7 @@ impl Analyzer<'_> {
         let shown = alias.cloned().unwrap_or_else(|| name.name.clone());
         let schema = |relation: &Relation| alias.is_none().then(|| relation.schema.clone());
         let Named::Relation(relation) = self.resolve(name) else {
-            let range = Range { name: shown, schema: name.schema.clone(), columns: Vec::new(), open: true };
+            let range = Range { name: shown, schema: name.schema.clone(), columns: Vec::new(), open: true, shifted: true };
             return Target { relation: None, range };
         };
         match &relation.placement {

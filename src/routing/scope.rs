@@ -12,6 +12,8 @@ pub(crate) struct Range {
     pub columns: Vec<(String, Term)>,
     /// It may have further columns, of unknown names.
     pub open: bool,
+    /// The columns' order is unknown.
+    pub shifted: bool,
 }
 
 /// What a FROM, or a part of it, makes visible.

@@ -63,7 +63,9 @@ impl ClientError for CommitError {
     fn detail(&self) -> Option<String> {
         match self {
             Self::Aborted(error) => error.detail(),
-            Self::Unknown(_) => Some("The server was lost while it committed. The transaction is either on all shards or on none.".to_owned()),
+            Self::Unknown(_) => {
+                Some("The server was lost while it committed. The transaction is either on all shards or on none.".to_owned())
+            }
         }
     }
 

@@ -73,7 +73,9 @@ async fn connect(map: &ShardMap, shard: ShardId, control: &ControlRole) -> anyho
 async fn decide(gid: &str, holder: &Client, clients: &HashMap<ShardId, Client>) -> anyhow::Result<()> {
     let anchor = anchor_of(gid).and_then(|shard| clients.get(&shard)).context("its anchor is not in the map")?;
     // Waits for an anchor's transaction that is just recording its own decision.
-    anchor.execute("INSERT INTO shardyard.commit_decision (gid, decision) VALUES ($1, 'abort') ON CONFLICT (gid) DO NOTHING", &[&gid]).await?;
+    anchor
+        .execute("INSERT INTO shardyard.commit_decision (gid, decision) VALUES ($1, 'abort') ON CONFLICT (gid) DO NOTHING", &[&gid])
+        .await?;
     let row = anchor.query_one("SELECT decision FROM shardyard.commit_decision WHERE gid = $1", &[&gid]).await?;
     let decision: String = row.get(0);
     let verb = if decision == "commit" { "COMMIT" } else { "ROLLBACK" };
@@ -90,7 +92,8 @@ async fn forget(clients: &HashMap<ShardId, Client>) -> anyhow::Result<()> {
         held.extend(rows.iter().map(|row| row.get::<_, String>(0)));
     }
     for client in clients.values() {
-        let query = format!("DELETE FROM shardyard.commit_decision WHERE decided_at < now() - interval '{DECISION_AGE}' AND gid <> ALL ($1)");
+        let query =
+            format!("DELETE FROM shardyard.commit_decision WHERE decided_at < now() - interval '{DECISION_AGE}' AND gid <> ALL ($1)");
         client.execute(&query, &[&held]).await?;
     }
     Ok(())

@@ -160,4 +160,3 @@ async fn drain(workers: Vec<Worker>) {
         worker.stop();
     }
 }
-

@@ -2,11 +2,11 @@
 
 use crate::backend::SettingValue;
 use crate::routing::Access;
+use crate::routing::Plan;
 use crate::session::Session;
 use crate::session::failure::Failure;
 use crate::session::query::Ready;
 use crate::session::settings::OWN_PREFIX;
-use crate::routing::Plan;
 use crate::sql::command::{Command, DiscardTarget, Scope};
 use crate::wire::{PlainError, SqlState, to_client};
 
@@ -87,7 +87,10 @@ impl Session {
 
     /// The value of a literal that the planner has given as SQL text.
     fn value_of(&self, literal: &str) -> String {
-        literal.strip_prefix('\'').and_then(|text| text.strip_suffix('\'')).map_or_else(|| literal.to_owned(), |text| text.replace("''", "'"))
+        literal
+            .strip_prefix('\'')
+            .and_then(|text| text.strip_suffix('\''))
+            .map_or_else(|| literal.to_owned(), |text| text.replace("''", "'"))
     }
 
     async fn set_transaction(&mut self, text: &[u8], session: bool) -> Result<(), Failure> {

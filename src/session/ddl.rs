@@ -23,7 +23,8 @@ impl Session {
     /// Runs a DDL or utility statement.
     pub(super) async fn ddl(&mut self, text: &[u8], ddl: &Ddl) -> Result<(), Failure> {
         if ddl.object == DdlObject::Server {
-            let error = PlainError::new(SqlState::FEATURE_NOT_SUPPORTED, "databases, tablespaces and the like cannot be changed through the proxy");
+            let error =
+                PlainError::new(SqlState::FEATURE_NOT_SUPPORTED, "databases, tablespaces and the like cannot be changed through the proxy");
             return Err(Failure::report(error.hint("Connect to each server's primary.")));
         }
         if ddl.outside_transaction {
@@ -70,9 +71,13 @@ impl Session {
 
     /// CREATE TABLE: made on the home shard, looked at, and then made on the others if its rows live there too.
     async fn create_table(&mut self, text: &[u8], ddl: &Ddl) -> Result<(), Failure> {
-        let sharded = ddl.uses.iter().find(|name| self.placement(name).is_some_and(|placement| matches!(placement, Placement::Sharded { .. })));
+        let sharded =
+            ddl.uses.iter().find(|name| self.placement(name).is_some_and(|placement| matches!(placement, Placement::Sharded { .. })));
         if let (DdlObject::TableAs, Some(name)) = (ddl.object, sharded) {
-            return Err(spans(&format!("CREATE TABLE AS from sharded table \"{}\"", name.name), "Create the table first, then insert its rows by key."));
+            return Err(spans(
+                &format!("CREATE TABLE AS from sharded table \"{}\"", name.name),
+                "Create the table first, then insert its rows by key.",
+            ));
         }
         let home = self.pools.map.home;
         self.on_shards(text, &[home]).await?;
@@ -92,7 +97,12 @@ impl Session {
                 }
             }
             if ddl.as_reference {
-                let rule = TableRule { schema: judgement.schema.clone(), name: judgement.name.clone(), kind: TableRuleKind::Reference, local_unique: false };
+                let rule = TableRule {
+                    schema: judgement.schema.clone(),
+                    name: judgement.name.clone(),
+                    kind: TableRuleKind::Reference,
+                    local_unique: false,
+                };
                 self.transaction.declares.push(rule);
             }
             self.overlay_table(&inspection, judgement.placement.clone(), (&judgement.schema, &judgement.name));
@@ -139,7 +149,12 @@ impl Session {
         if ddl.as_reference {
             for schema in name.schema.iter().chain(self.settings.search_path.iter()) {
                 rules.rules.retain(|rule| rule.schema != *schema || rule.name != name.name);
-                rules.rules.push(TableRule { schema: schema.clone(), name: name.name.clone(), kind: TableRuleKind::Reference, local_unique: false });
+                rules.rules.push(TableRule {
+                    schema: schema.clone(),
+                    name: name.name.clone(),
+                    kind: TableRuleKind::Reference,
+                    local_unique: false,
+                });
             }
         }
         rules
@@ -172,7 +187,12 @@ impl Session {
 
     /// What the transaction itself must see before the other proxies do.
     fn overlay_table(&mut self, inspection: &Inspection, placement: Placement, (schema, name): (&str, &str)) {
-        let columns = inspection.column_names().into_iter().map(|(name, type_oid, has_default)| Column { name, type_oid, not_null: false, volatile_default: has_default });
+        let columns = inspection.column_names().into_iter().map(|(name, type_oid, has_default)| Column {
+            name,
+            type_oid,
+            not_null: false,
+            volatile_default: has_default,
+        });
         let relation = Relation {
             schema: schema.to_owned(),
             name: name.to_owned(),
@@ -272,7 +292,10 @@ impl Session {
     pub(super) async fn publish_schema(&mut self, declares: Vec<TableRule>) -> Result<(), Failure> {
         for rule in declares {
             if let Err(reason) = self.shared.view.declare(rule.clone()).await {
-                let error = PlainError::new(SqlState::CONNECTION_FAILURE, format!("table \"{}\" was made, but could not be declared a reference table: {reason}", rule.name));
+                let error = PlainError::new(
+                    SqlState::CONNECTION_FAILURE,
+                    format!("table \"{}\" was made, but could not be declared a reference table: {reason}", rule.name),
+                );
                 return Err(Failure::report(error.hint("Declare it with: shardyard table reference NAME.")));
             }
         }

@@ -26,12 +26,8 @@ impl Session {
             return Err(Failure::plain(SqlState::SYNTAX_ERROR, error.to_string()));
         }
         let plan = self.plan_scanned(&statement, 0, &[]).await?;
-        let values = Values {
-            text: &statement,
-            literals: self.scan.literals(),
-            other_encoding: self.settings.other_encoding,
-            ..Values::default()
-        };
+        let values =
+            Values { text: &statement, literals: self.scan.literals(), other_encoding: self.settings.other_encoding, ..Values::default() };
         let rows = plan.explain(&values, &self.settings.own.hint, &self.pools.map);
         let out = &mut self.client.output;
         to_client::row_description(out, &["property", "value"]);

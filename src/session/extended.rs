@@ -109,7 +109,8 @@ impl Session {
         if scanned && self.scan.statements().len() > 1 {
             return Err(Failure::plain(SqlState::SYNTAX_ERROR, "cannot insert multiple commands into a prepared statement"));
         }
-        let plan = if scanned { self.plan_scanned(&text, types_context(&message.types), &message.types).await? } else { self.home_plan().await? };
+        let plan =
+            if scanned { self.plan_scanned(&text, types_context(&message.types), &message.types).await? } else { self.home_plan().await? };
         if !ends_failed_transaction(&plan.command) {
             self.refuse_in_failed()?;
         }
@@ -173,7 +174,8 @@ impl Session {
         self.follow_map();
         let statement = Arc::clone(&prepared.statement);
         let parameters = ParameterValues { values: &message.values, formats: &message.formats, types: &statement.types };
-        let values = Values { text: &statement.text, literals: &statement.literals, parameters, other_encoding: self.settings.other_encoding };
+        let values =
+            Values { text: &statement.text, literals: &statement.literals, parameters, other_encoding: self.settings.other_encoding };
         let (route, access) = self.route(&plan, &values)?;
         let (shard, access) = self.target(&plan, &route, access)?;
         let at = self.pipeline_link(shard, access).await?;
@@ -228,7 +230,8 @@ impl Session {
                 self.statements.note_cursor(name, shard);
             }
             Command::SetConfig { .. } => {
-                let error = PlainError::new(SqlState::FEATURE_NOT_SUPPORTED, "set_config() in the extended query protocol is not supported");
+                let error =
+                    PlainError::new(SqlState::FEATURE_NOT_SUPPORTED, "set_config() in the extended query protocol is not supported");
                 return Err(Failure::report(error.hint("Use SET, or send the SELECT by the simple query protocol.")));
             }
             _ => {}

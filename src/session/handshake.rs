@@ -176,7 +176,8 @@ fn startup_settings(parameters: &[(String, String)]) -> Result<SettingSet, Failu
         }
     }
     // Every server session speaks it already.
-    if matches!(settings.get("client_encoding"), Some(SettingValue::Raw(value)) if matches!(value.to_ascii_lowercase().as_str(), "utf8" | "utf-8" | "unicode" | "'utf8'" | "'utf-8'")) {
+    if matches!(settings.get("client_encoding"), Some(SettingValue::Raw(value)) if matches!(value.to_ascii_lowercase().as_str(), "utf8" | "utf-8" | "unicode" | "'utf8'" | "'utf-8'"))
+    {
         settings.set("client_encoding", None);
     }
     Ok(settings)

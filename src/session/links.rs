@@ -166,7 +166,9 @@ impl Session {
         let link = self.links.remove(at);
         match &error {
             RelayError::Client(_) => {}
-            RelayError::Server { .. } => debug!(shard = %link.shard, server = %link.server.identity.endpoint, %error, "server connection lost"),
+            RelayError::Server { .. } => {
+                debug!(shard = %link.shard, server = %link.server.identity.endpoint, %error, "server connection lost")
+            }
             RelayError::Protocol(_) => {
                 error!(shard = %link.shard, server = %link.server.identity.endpoint, %error, "replies do not match requests; server connection closed");
             }

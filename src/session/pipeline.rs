@@ -78,7 +78,8 @@ impl Session {
                 Pending::Describe(prepared) => {
                     self.prepare_in_pipeline(at, &prepared).await?;
                     let Some(link) = self.links.get_mut(at) else { continue };
-                    let name = if link.server.unnamed == prepared.statement.id { String::new() } else { statement_name(prepared.statement.id) };
+                    let name =
+                        if link.server.unnamed == prepared.statement.id { String::new() } else { statement_name(prepared.statement.id) };
                     to_server::describe_statement(&mut link.server.output, name.as_bytes());
                     link.server.expect(Reply::Describe, true);
                 }

@@ -98,14 +98,21 @@ impl Session {
     }
 
     /// PREPARE: kept here; a server hears of it at EXECUTE.
-    pub(super) async fn prepare(&mut self, text: &[u8], name: &str, types: Option<Range<usize>>, statement: Range<usize>) -> Result<(), Failure> {
+    pub(super) async fn prepare(
+        &mut self,
+        text: &[u8],
+        name: &str,
+        types: Option<Range<usize>>,
+        statement: Range<usize>,
+    ) -> Result<(), Failure> {
         self.check_new_name(name.as_bytes())?;
         let body = Bytes::copy_from_slice(text.get(statement).unwrap_or_default());
         let types = types.and_then(|range| text.get(range)).map(|types| String::from_utf8_lossy(types).into_owned());
         let _ = self.scan.scan(&body, self.settings.standard_strings);
         let statement = self.shared.prepared.fresh(body.clone(), SmallVec::new(), self.scan.literals());
         let plan = self.plan_scanned(&body, 0, &[]).await?;
-        self.statements.insert(name.as_bytes(), Prepared { statement, plan, context: self.context(), sql_types: types.or(Some(String::new())) });
+        self.statements
+            .insert(name.as_bytes(), Prepared { statement, plan, context: self.context(), sql_types: types.or(Some(String::new())) });
         to_client::command_complete(&mut self.client.output, "PREPARE");
         Ok(())
     }

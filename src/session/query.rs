@@ -95,8 +95,11 @@ impl Session {
         let mut plan = self.plan_with_schema(readable, types);
         if plan.unknown_relations() && self.transaction.opaque {
             return Err(Failure::report(
-                crate::wire::PlainError::new(SqlState::FEATURE_NOT_SUPPORTED, "a relation made or renamed in this transaction cannot be used yet")
-                    .hint("Commit first."),
+                crate::wire::PlainError::new(
+                    SqlState::FEATURE_NOT_SUPPORTED,
+                    "a relation made or renamed in this transaction cannot be used yet",
+                )
+                .hint("Commit first."),
             ));
         }
         if plan.unknown_relations() && self.transaction.schema.is_none() {
@@ -108,7 +111,10 @@ impl Session {
         }
         let plan = Arc::new(plan);
         // A command that carries parts of its text belongs to that text, not to the template.
-        let lasting = matches!(plan.command, Command::Query | Command::CopyFrom | Command::CopyTo | Command::Commit { .. } | Command::Rollback { .. });
+        let lasting = matches!(
+            plan.command,
+            Command::Query | Command::CopyFrom | Command::CopyTo | Command::Commit { .. } | Command::Rollback { .. }
+        );
         if lasting && !plan.unknown_relations() {
             self.plans.insert(self.scan.template(), context, Arc::clone(&plan));
         }
@@ -205,11 +211,8 @@ impl Session {
         let mut result = Ok(());
         for shard in shards {
             let Some(at) = self.links.iter().position(|link| link.shard == *shard && link.primary) else { continue };
-            let outcome = if result.is_ok() && Some(shard) == shards.first() {
-                self.relay_or_fail(at).await
-            } else {
-                self.drain_link(at).await
-            };
+            let outcome =
+                if result.is_ok() && Some(shard) == shards.first() { self.relay_or_fail(at).await } else { self.drain_link(at).await };
             if result.is_ok() {
                 result = outcome;
             }
@@ -303,6 +306,10 @@ impl Session {
         self.queue_query(at, text, true, true);
         let outcome = self.relay_link(at).await?;
         self.settle(at).await?;
-        if outcome.swallowed_error { Err(outcome.error.map_or(Failure::Relayed, |error| Failure::Report(error))) } else { Ok(Ready::Relayed) }
+        if outcome.swallowed_error {
+            Err(outcome.error.map_or(Failure::Relayed, |error| Failure::Report(error)))
+        } else {
+            Ok(Ready::Relayed)
+        }
     }
 }

@@ -121,9 +121,11 @@ impl ClientSettings {
         }
         self.search_path = schemas.into();
         let text = |name: &str| self.current.get(name).map(list_elements).and_then(|mut elements| elements.pop());
-        self.standard_strings = !text("standard_conforming_strings").is_some_and(|value| matches!(value.as_str(), "off" | "false" | "no" | "0"));
-        self.other_encoding = text("client_encoding")
-            .is_some_and(|value| !matches!(value.replace(['-', '_'], "").to_ascii_lowercase().as_str(), "utf8" | "unicode" | "sqlascii" | "default"));
+        self.standard_strings =
+            !text("standard_conforming_strings").is_some_and(|value| matches!(value.as_str(), "off" | "false" | "no" | "0"));
+        self.other_encoding = text("client_encoding").is_some_and(|value| {
+            !matches!(value.replace(['-', '_'], "").to_ascii_lowercase().as_str(), "utf8" | "unicode" | "sqlascii" | "default")
+        });
     }
 }
 
@@ -148,7 +150,8 @@ impl Session {
         }
         to_client::backend_key(out, self.cancel.process_id, &self.cancel.secret);
         to_client::ready_for_query(out, self.transaction.status());
-        self.settings.default_search_path = greeting.search_path.replace("\"$user\"", &crate::backend::settings::quoted_identifier(&self.server_user.name));
+        self.settings.default_search_path =
+            greeting.search_path.replace("\"$user\"", &crate::backend::settings::quoted_identifier(&self.server_user.name));
         self.settings.derive();
         self.shared.counters.clients.add(1);
         Ok(())
@@ -159,7 +162,9 @@ impl Session {
         let at = self.link(home, Access::Read).await?;
         let Some(link) = self.links.get_mut(at) else { return Err(Failure::Relayed) };
         let search_path = ask_value(&mut link.server, "SHOW search_path").await?.unwrap_or_default();
-        let parameters = link.server.parameters.clone();
+        let mut parameters = link.server.parameters.clone();
+        // The client can write, whichever server answered here.
+        parameters.insert("in_hot_standby".to_owned(), "off".to_owned());
         self.settle(at).await?;
         Ok(self.shared.keep_greeting(&self.server_user, settings, parameters, search_path))
     }
@@ -276,14 +281,20 @@ impl Session {
         let own = &mut self.settings.own;
         let wrong = |text: &str, hint: &str| {
             Failure::report(
-                PlainError::new(SqlState::INVALID_PARAMETER_VALUE, format!("invalid value for parameter \"{OWN_PREFIX}{name}\": \"{text}\"")).hint(hint),
+                PlainError::new(
+                    SqlState::INVALID_PARAMETER_VALUE,
+                    format!("invalid value for parameter \"{OWN_PREFIX}{name}\": \"{text}\""),
+                )
+                .hint(hint),
             )
         };
         match (name, text.as_deref()) {
             ("key" | "shard", None | Some("")) => own.hint.target = None,
             ("key", Some(key)) => own.hint.target = Some(HintTarget::Key(key.to_owned())),
             ("shard", Some(text)) => {
-                let shard = text.parse().map_err(|_| wrong(text, "The value is a shard's id, see SHOW shardyard.shards or the operator's shard list."))?;
+                let shard = text
+                    .parse()
+                    .map_err(|_| wrong(text, "The value is a shard's id, see SHOW shardyard.shards or the operator's shard list."))?;
                 own.hint.target = Some(HintTarget::Shard(shard));
             }
             ("access" | "freshness", None | Some("" | "auto" | "session")) => own.hint.access = None,
@@ -292,10 +303,7 @@ impl Session {
             ("access", Some(text)) => return Err(wrong(text, "Available values: auto, primary, replica.")),
             ("freshness", Some(text)) => return Err(wrong(text, "Available values: session, primary.")),
             _ => {
-                return Err(Failure::plain(
-                    SqlState(*b"42704"),
-                    format!("unrecognized configuration parameter \"{OWN_PREFIX}{name}\""),
-                ));
+                return Err(Failure::plain(SqlState(*b"42704"), format!("unrecognized configuration parameter \"{OWN_PREFIX}{name}\"")));
             }
         }
         own.texts.retain(|(known, _)| known != name);

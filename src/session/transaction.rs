@@ -165,11 +165,13 @@ impl Session {
     }
 
     pub(super) fn begin(&mut self, text: &str) {
-        let tag = if text.trim_start().get(..5).is_some_and(|word| word.eq_ignore_ascii_case("start")) { "START TRANSACTION" } else { "BEGIN" };
+        let tag =
+            if text.trim_start().get(..5).is_some_and(|word| word.eq_ignore_ascii_case("start")) { "START TRANSACTION" } else { "BEGIN" };
         if self.transaction.is_explicit() {
             self.warn(SqlState::ACTIVE_SQL_TRANSACTION, "there is already a transaction in progress");
         } else {
-            let plain = ["begin", "begin transaction", "begin work", "start transaction"].iter().any(|form| text.trim().eq_ignore_ascii_case(form));
+            let plain =
+                ["begin", "begin transaction", "begin work", "start transaction"].iter().any(|form| text.trim().eq_ignore_ascii_case(form));
             self.transaction.open_explicit(if plain { "BEGIN" } else { text }, self.settings.snapshot());
         }
         to_client::command_complete(&mut self.client.output, tag);
@@ -190,7 +192,8 @@ impl Session {
             return Ok(());
         }
         let begin = self.transaction.begin.clone();
-        let mut open = (0..self.links.len()).filter(|at| self.links.get(*at).is_some_and(|link| link.server.status != TransactionStatus::Idle));
+        let mut open =
+            (0..self.links.len()).filter(|at| self.links.get(*at).is_some_and(|link| link.server.status != TransactionStatus::Idle));
         let result = match (open.next(), open.next()) {
             (Some(only), None) if !(self.transaction.failed && self.server_is_well(only)) => self.commit_only(only).await,
             _ => self.commit_links().await.map(|committed| {

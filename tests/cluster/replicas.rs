@@ -87,7 +87,6 @@ pub(crate) fn some_reads_need_the_primary(fixture: &Fixture) -> Result<()> {
     let to_replica = [
         "select inet_server_port() from needs_primary where user_id = 1",
         "/* shardyard: replica */ select inet_server_port() from needs_primary where user_id = 1",
-        "begin read only; select inet_server_port() from needs_primary where user_id = 1; commit",
     ];
     for sql in to_replica {
         eventually(Duration::from_secs(5), || {

@@ -199,6 +199,15 @@ pub(crate) fn malformed_messages_end_the_connection(fixture: &Fixture) -> Result
         ("length as negative", b"B\xff\xff\xff\xff".to_vec()),
         ("a server's message", message(b'T', b"\0\0")),
         ("password out of place", message(b'p', b"secret\0")),
+        ("query without its end", message(b'Q', b"select 1")),
+        ("query with a tail", message(b'Q', b"select 1\0more\0")),
+        ("parse without its end", message(b'P', b"name")),
+        ("bind of one byte", message(b'B', b"\0")),
+        ("bind with a value beyond its end", message(b'B', b"\0\0\0\0\0\x01\0\0\xff\xf0")),
+        ("bind with too many formats", message(b'B', b"\0\0\xff\xff\0\0")),
+        ("describe of nothing known", message(b'D', b"X\0")),
+        ("execute without a limit", message(b'E', b"\0")),
+        ("close of nothing known", message(b'C', b"X\0")),
     ];
     for (what, bytes) in broken {
         let mut client = cluster.connect()?;

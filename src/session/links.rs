@@ -53,6 +53,17 @@ impl Session {
         Ok(at)
     }
 
+    /// A connection to the home shard's primary for what writes no rows.
+    pub(super) async fn link_home(&mut self) -> Result<usize, Failure> {
+        let home = self.pools.map.home;
+        let wrote = self.links.iter().any(|link| link.shard == home && link.wrote);
+        let at = self.link(home, Access::Write).await?;
+        if let Some(link) = self.links.get_mut(at) {
+            link.wrote = wrote;
+        }
+        Ok(at)
+    }
+
     /// A pinned connection may have been left with older settings.
     async fn refresh_settings(&mut self, at: usize) -> Result<(), Failure> {
         match self.links.get_mut(at) {

@@ -158,8 +158,7 @@ impl Session {
     }
 
     async fn learn_greeting(&mut self, settings: &SettingSet) -> Result<Arc<Greeting>, Failure> {
-        let home = self.pools.map.home;
-        let at = self.link(home, Access::Read).await?;
+        let at = self.link_home().await?;
         let Some(link) = self.links.get_mut(at) else { return Err(Failure::Relayed) };
         let search_path = ask_value(&mut link.server, "SHOW search_path").await?.unwrap_or_default();
         let mut parameters = link.server.parameters.clone();
@@ -215,8 +214,7 @@ impl Session {
     /// Runs a statement on every server of the transaction, or on the home shard; the client gets the first one's reply.
     pub(super) async fn run_on_links(&mut self, text: &[u8]) -> Result<(), Failure> {
         if self.links.iter().all(|link| !link.primary) {
-            let home = self.pools.map.home;
-            self.link(home, Access::Read).await?;
+            self.link_home().await?;
         }
         for at in 0..self.links.len() {
             self.enter_transaction(at).await?;
@@ -246,8 +244,7 @@ impl Session {
 
     async fn run_own_on_links(&mut self, sql: &str) -> Result<(), Failure> {
         if self.links.is_empty() {
-            let home = self.pools.map.home;
-            self.link(home, Access::Read).await?;
+            self.link_home().await?;
         }
         for at in 0..self.links.len() {
             self.enter_transaction(at).await?;

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_postgres::config::SslMode as ControlSslMode;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config};
 use tracing::{debug, info};
 
 use crate::backend::{ControlRole, ReplicaOptions};
+use crate::catalog::{ConnectError, Target};
 use crate::topology::{Endpoint, Shard};
 
 /// Samples that replicas have not reached yet: at 50 ms each, ten seconds.
@@ -128,10 +128,19 @@ async fn pause(health: &ShardHealth, options: &ReplicaOptions) {
     }
 }
 
+/// Why a probe has no answer.
+#[derive(Debug, thiserror::Error)]
+enum ProbeError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Query(#[from] tokio_postgres::Error),
+}
+
 /// A control connection to one server, opened anew when it breaks.
 struct Probe {
     endpoint: Endpoint,
-    config: Config,
+    target: Target,
     client: Option<Client>,
     /// No new attempt to connect before this.
     retry_at: Instant,
@@ -139,7 +148,7 @@ struct Probe {
 
 impl Probe {
     fn new(endpoint: &Endpoint, control: &ControlRole) -> Self {
-        Self { endpoint: endpoint.clone(), config: control_config(endpoint, control), client: None, retry_at: Instant::now() }
+        Self { endpoint: endpoint.clone(), target: control_target(endpoint, control), client: None, retry_at: Instant::now() }
     }
 
     /// The WAL position that `query` returns; `None` when the server does not answer or has none.
@@ -163,12 +172,12 @@ impl Probe {
         None
     }
 
-    async fn ask(&mut self, query: &str) -> Result<Option<u64>, tokio_postgres::Error> {
+    async fn ask(&mut self, query: &str) -> Result<Option<u64>, ProbeError> {
         if self.client.is_none() {
             if Instant::now() < self.retry_at {
                 return Ok(None);
             }
-            let (client, connection) = self.config.connect(NoTls).await?;
+            let (client, connection) = self.target.open().await?;
             crate::telemetry::task::spawn("probe", async move {
                 // The client's calls report what broke.
                 let _ = connection.await;
@@ -183,7 +192,7 @@ impl Probe {
 
 /// How the control role connects to a server.
 #[must_use]
-pub fn control_config(endpoint: &Endpoint, control: &ControlRole) -> Config {
+pub fn control_target(endpoint: &Endpoint, control: &ControlRole) -> Target {
     let mut config = Config::new();
     config
         .host(&endpoint.host)
@@ -191,12 +200,11 @@ pub fn control_config(endpoint: &Endpoint, control: &ControlRole) -> Config {
         .dbname(&endpoint.database)
         .user(&control.user)
         .application_name("shardyard control")
-        .ssl_mode(ControlSslMode::Disable)
         .connect_timeout(PROBE_TIMEOUT);
     if let Some(password) = &control.password {
         config.password(password);
     }
-    config
+    Target::new(config, control.tls.clone())
 }
 
 /// A WAL position from its text `hi/lo`. One that stands just behind a page's header is told as the page's start:

@@ -70,6 +70,8 @@ impl Default for ReplicaOptions {
 pub struct ControlRole {
     pub user: String,
     pub password: Option<String>,
+    /// As for clients' connections to servers.
+    pub tls: crate::net::ServerTls,
 }
 
 impl std::fmt::Debug for ControlRole {

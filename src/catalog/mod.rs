@@ -13,7 +13,7 @@ pub mod store;
 pub mod view;
 pub mod watch;
 
-pub use connect::{ConnectError, connect};
+pub use connect::{ConnectError, Target, connect};
 pub use ddl_check::Inspection;
 pub use ddl_rules::{DdlRefusal, Judgement};
 pub use rules::{TableRule, TableRuleKind, TableRules};

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
+use tokio_postgres::{AsyncMessage, Client};
 use tracing::{error, info, warn};
 
-use crate::catalog::connect::{ConnectError, describe};
+use crate::catalog::TableRules;
+use crate::catalog::connect::{ConnectError, Target};
 use crate::catalog::store::{self, CatalogState, StoreError};
-use crate::catalog::{TableRules, connect};
 
 /// NOTIFY wakes us; this is for the one that was lost.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ pub enum WatchError {
 
 /// Follows one catalog. Give [`Watcher::run`] to a task.
 pub struct Watcher {
-    config: Config,
+    target: Target,
     file_rules: TableRules,
     publish: watch::Sender<Arc<CatalogState>>,
 }
@@ -38,12 +38,11 @@ impl Watcher {
     ///
     /// # Errors
     /// When the catalog does not answer or holds no cluster.
-    pub async fn start(dsn: &str, file_rules: TableRules) -> Result<(Self, watch::Receiver<Arc<CatalogState>>), WatchError> {
-        let config: Config = dsn.parse().map_err(ConnectError::Dsn)?;
-        let mut client = connect(dsn).await?;
+    pub async fn start(target: &Target, file_rules: TableRules) -> Result<(Self, watch::Receiver<Arc<CatalogState>>), WatchError> {
+        let mut client = target.connect().await?;
         let state = with_file(store::load(&mut client, None).await?, &file_rules);
         let (publish, receive) = watch::channel(Arc::new(state));
-        Ok((Self { config, file_rules, publish }, receive))
+        Ok((Self { target: target.clone().named("shardyard watch"), file_rules, publish }, receive))
     }
 
     /// Follows until nobody receives any more. Without the catalog the last state stays; that is logged once, and once when it is back.
@@ -57,7 +56,7 @@ impl Watcher {
             };
             if lost.is_none() {
                 let error: &dyn std::error::Error = &ended;
-                warn!(catalog = %describe(&self.config), %error, cause = error.source().map(tracing::field::display), "catalog lost, serving by the last map");
+                warn!(catalog = %self.target, %error, cause = error.source().map(tracing::field::display), "catalog lost, serving by the last map");
                 lost = Some(Instant::now());
             }
             sleep(POLL_INTERVAL).await;
@@ -66,12 +65,9 @@ impl Watcher {
 
     /// One connection to the catalog, from its opening to its loss.
     async fn follow(&self, lost: &mut Option<Instant>) -> WatchError {
-        let mut config = self.config.clone();
-        config.application_name("shardyard watch").connect_timeout(ANSWER_TIMEOUT);
-        let connected = timeout(ANSWER_TIMEOUT, config.connect(NoTls)).await;
-        let (mut client, mut connection) = match connected {
-            Ok(Ok(connected)) => connected,
-            Ok(Err(source)) => return ConnectError::Server { server: describe(&config), source }.into(),
+        let (mut client, mut connection) = match timeout(ANSWER_TIMEOUT, self.target.open()).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(error)) => return error.into(),
             Err(_) => return StoreError::Silent.into(),
         };
         let woken = tokio::sync::Notify::new();
@@ -108,7 +104,7 @@ impl Watcher {
                 Err(_) => return StoreError::Silent.into(),
             }
             if let Some(since) = lost.take() {
-                info!(catalog = %describe(&self.config), seconds = since.elapsed().as_secs(), "catalog is back");
+                info!(catalog = %self.target, seconds = since.elapsed().as_secs(), "catalog is back");
             }
             // Whichever comes first; a timeout is the poll.
             let _ = timeout(POLL_INTERVAL, woken.notified()).await;

@@ -5,8 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use tokio_postgres::Client;
 
-use crate::backend::health::control_config;
-use crate::catalog::connect::{connect, connect_with};
+use crate::backend::health::control_target;
 use crate::catalog::{TableRules, store};
 use crate::config;
 use crate::proxy::{MapSource, Options};
@@ -26,7 +25,7 @@ impl Cluster {
     /// The catalog; an error where the configuration has none.
     pub(crate) async fn catalog(&self) -> Result<Client> {
         match &self.options.source {
-            MapSource::Catalog(dsn) => Ok(connect(dsn).await.context("the catalog")?),
+            MapSource::Catalog(target) => Ok(target.connect().await.context("the catalog")?),
             MapSource::Fixed(_) => bail!("the configuration has no catalog: edit shards.toml and tables.toml, and restart the proxies"),
         }
     }
@@ -44,7 +43,7 @@ impl Cluster {
 
     /// A connection as the control role.
     pub(crate) async fn server(&self, endpoint: &Endpoint) -> Result<Client> {
-        Ok(connect_with(&control_config(endpoint, &self.options.control)).await?)
+        Ok(control_target(endpoint, &self.options.control).connect().await?)
     }
 
     /// The home shard's primary.

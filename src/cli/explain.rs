@@ -5,15 +5,15 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use tokio_postgres::{Config, SimpleQueryMessage};
 
-use crate::catalog::connect::{connect, connect_with};
+use crate::catalog::{Target, connect};
 use crate::cli::cluster::Cluster;
-use crate::net::ListenAddress;
+use crate::net::{ListenAddress, ServerTls, SslMode};
 
 /// Runs `EXPLAIN (ROUTE)` through the proxy: by `dsn`, or as the configuration's first user at its first address.
 pub(crate) async fn run(folder: &Path, dsn: Option<&str>, statement: &str) -> Result<u8> {
     let client = match dsn {
         Some(dsn) => connect(dsn).await?,
-        None => connect_with(&configured(folder)?).await.context("the proxy")?,
+        None => configured(folder)?.connect().await.context("the proxy")?,
     };
     let statement = format!("EXPLAIN (ROUTE) {statement}");
     for message in client.simple_query(&statement).await.map_err(told)? {
@@ -31,7 +31,7 @@ pub(crate) async fn run(folder: &Path, dsn: Option<&str>, statement: &str) -> Re
     Ok(0)
 }
 
-fn configured(folder: &Path) -> Result<Config> {
+fn configured(folder: &Path) -> Result<Target> {
     let options = Cluster::open(folder)?.options;
     let user = options.users.iter().find(|user| !user.admin).or(options.users.first()).context("there is no user")?;
     let mut config = Config::new();
@@ -49,7 +49,8 @@ fn configured(folder: &Path) -> Result<Config> {
             config.host_path(directory).port(*port);
         }
     }
-    Ok(config)
+    let tls = ServerTls { mode: SslMode::Prefer, root_certificate_file: None };
+    Ok(Target::new(config, tls))
 }
 
 /// The server's own words, with detail and hint.

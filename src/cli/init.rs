@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, anyhow, bail};
 
 use crate::backend::ControlRole;
-use crate::backend::health::control_config;
-use crate::catalog::connect::{connect, connect_with};
+use crate::backend::health::control_target;
 use crate::catalog::store::{self, NewCluster, StoreError};
 use crate::catalog::{CatalogState, migrate};
 use crate::config;
@@ -17,10 +16,10 @@ use crate::topology::ShardMap;
 pub(crate) async fn run(folder: PathBuf, name: String) -> Result<u8> {
     let wrong = |mistakes| anyhow!("the configuration is wrong:\n{mistakes}");
     let options = config::read(&folder, None).map_err(wrong)?;
-    let MapSource::Catalog(dsn) = &options.source else {
+    let MapSource::Catalog(target) = &options.source else {
         bail!("proxy.toml names no catalog: without one the shards of shards.toml are used as they are, and nothing is to be made");
     };
-    let mut catalog = connect(dsn).await?;
+    let mut catalog = target.connect().await?;
     applied("the catalog", &migrate::catalog(&mut catalog).await.context("the catalog")?);
     match store::load(&mut catalog, None).await {
         Ok(CatalogState { cluster, map, .. }) => {
@@ -49,7 +48,7 @@ pub(crate) async fn run(folder: PathBuf, name: String) -> Result<u8> {
 async fn prepare(map: &ShardMap, control: &ControlRole) -> Result<()> {
     for shard in &map.shards {
         let what = format!("shard {}", shard.name);
-        let mut client = connect_with(&control_config(&shard.primary, control)).await.with_context(|| what.clone())?;
+        let mut client = control_target(&shard.primary, control).connect().await.with_context(|| what.clone())?;
         applied(&what, &migrate::shard(&mut client, map.buckets()).await.with_context(|| what.clone())?);
     }
     Ok(())

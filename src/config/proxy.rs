@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use tokio_postgres::Config;
+
 use crate::backend::{ControlRole, PoolOptions, ReplicaOptions};
-use crate::catalog::TableRules;
+use crate::catalog::{TableRules, Target};
 use crate::config::Source;
 use crate::config::reader::Reader;
 use crate::config::tree::Node;
@@ -20,7 +22,7 @@ pub(crate) struct Settings {
     workers: usize,
     pub(crate) database: String,
     /// With its password.
-    pub(crate) catalog: Option<String>,
+    catalog: Option<Config>,
     control: Option<ControlRole>,
     pool: PoolOptions,
     replicas: ReplicaOptions,
@@ -30,6 +32,11 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// The catalog, encrypted as the servers are.
+    pub(crate) fn catalog(&self) -> Option<Target> {
+        self.catalog.clone().map(|config| Target::new(config, self.server_tls.clone()))
+    }
+
     /// `None` where a mistake has been told already.
     pub(crate) fn into_options(self, source: MapSource, users: Vec<User>, tables: TableRules) -> Option<Options> {
         Some(Options {
@@ -37,7 +44,7 @@ impl Settings {
             workers: self.workers,
             database: self.database,
             source,
-            control: self.control?,
+            control: ControlRole { tls: self.server_tls.clone(), ..self.control? },
             users,
             pool: self.pool,
             replicas: self.replicas,
@@ -102,34 +109,28 @@ fn listen(source: &Source<'_>, file: &Reader<'_>) -> Vec<ListenAddress> {
     addresses
 }
 
-/// The catalog's connection string, as key-value pairs with the password in it.
-fn catalog(source: &Source<'_>, reader: &Reader<'_>) -> Option<String> {
-    use tokio_postgres::config::Host;
+/// The catalog's connection string, with the password that is given beside it.
+fn catalog(source: &Source<'_>, reader: &Reader<'_>) -> Option<Config> {
     let password = source.secret(reader, "password");
     let dsn = reader.required_text("dsn")?;
-    let config = dsn.parse::<tokio_postgres::Config>().ok().filter(|config| config.get_user().is_some() && !config.get_hosts().is_empty());
-    let Some(config) = config else {
+    let config = dsn.parse::<Config>().ok().filter(|config| config.get_user().is_some() && !config.get_hosts().is_empty());
+    let Some(mut config) = config else {
         reader.wrong("dsn", "must be a connection string with a user: postgres://USER@HOST:PORT/DATABASE");
         return None;
     };
-    let Some(password) = password else { return Some(dsn) };
-    let host = |host: &Host| match host {
-        Host::Tcp(host) => host.clone(),
-        Host::Unix(folder) => folder.display().to_string(),
-    };
-    let hosts = config.get_hosts().iter().map(host).collect::<Vec<_>>().join(",");
-    let ports = config.get_ports().iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-    let user = config.get_user().unwrap_or_default();
-    let database = config.get_dbname().unwrap_or(user);
-    let pairs = [("host", hosts.as_str()), ("port", &ports), ("user", user), ("dbname", database), ("password", &password)]
-        .into_iter()
-        .filter(|(_, value)| !value.is_empty())
-        .map(|(key, value)| format!("{key}='{}'", value.replace('\\', "\\\\").replace('\'', "\\'")));
-    Some(pairs.collect::<Vec<_>>().join(" "))
+    if let Some(password) = password {
+        config.password(password);
+    }
+    Some(config)
 }
 
 fn control(source: &Source<'_>, reader: Reader<'_>) -> Option<ControlRole> {
-    let role = ControlRole { password: source.secret(&reader, "password"), user: reader.required_text("user").unwrap_or_default() };
+    let role = ControlRole {
+        password: source.secret(&reader, "password"),
+        user: reader.required_text("user").unwrap_or_default(),
+        // Filled in with the whole.
+        tls: ServerTls::default(),
+    };
     reader.finish();
     Some(role)
 }

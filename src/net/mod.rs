@@ -1,6 +1,7 @@
 //! Sockets: listeners, streams with or without TLS.
 
 pub mod connect;
+pub mod control;
 pub mod listener;
 pub mod options;
 pub mod stream;

@@ -137,6 +137,14 @@ impl Connector {
         let name = ServerName::try_from(host.to_owned()).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         Ok(Stream::Tls(Box::new(TlsStream::Client(self.connector.connect(name, stream).await?))))
     }
+
+    /// As [`Self::connect`], over any stream.
+    pub(crate) async fn handshake<S>(&self, name: ServerName<'static>, stream: S) -> io::Result<tokio_rustls::client::TlsStream<S>>
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    {
+        self.connector.connect(name, stream).await
+    }
 }
 
 fn provider() -> Arc<CryptoProvider> {

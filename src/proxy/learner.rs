@@ -6,13 +6,12 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
-use tokio_postgres::NoTls;
 use tracing::{info, warn};
 
 use crate::backend::ControlRole;
-use crate::backend::health::control_config;
+use crate::backend::health::control_target;
 use crate::catalog::view::Request;
-use crate::catalog::{self, CatalogState, TableRule, TableRules, View, store};
+use crate::catalog::{self, CatalogState, TableRule, TableRules, Target, View, store};
 use crate::telemetry::task;
 use crate::topology::{Schema, ShardMap};
 
@@ -23,15 +22,15 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Learner {
     pub(super) view: Arc<View>,
     pub(super) control: ControlRole,
-    /// A libpq URL; without a catalog nothing can be declared.
-    pub(super) catalog: Option<String>,
+    /// Without a catalog nothing can be declared.
+    pub(super) catalog: Option<Target>,
 }
 
 /// Reads the schema from the home shard's primary.
 pub(super) async fn load_schema(map: &ShardMap, rules: &TableRules, control: &ControlRole, version: u64) -> anyhow::Result<Schema> {
     let home = map.shard(map.home).context("the map has no home shard")?;
     let load = async {
-        let (client, connection) = control_config(&home.primary, control).connect(NoTls).await?;
+        let (client, connection) = control_target(&home.primary, control).open().await?;
         let driver = task::spawn("schema connection", async move {
             // The client's calls report what broke.
             let _ = connection.await;
@@ -104,16 +103,16 @@ impl Learner {
     }
 
     async fn announce(&self) -> anyhow::Result<()> {
-        if let Some(dsn) = &self.catalog {
-            let client = timeout(LOAD_TIMEOUT, catalog::connect(dsn)).await.context("the catalog does not answer")??;
+        if let Some(target) = &self.catalog {
+            let client = timeout(LOAD_TIMEOUT, target.connect()).await.context("the catalog does not answer")??;
             store::schema_changed(&client).await?;
         }
         Ok(())
     }
 
     async fn declare(&self, rule: TableRule) -> anyhow::Result<()> {
-        let Some(dsn) = &self.catalog else { anyhow::bail!("there is no catalog; declare it in tables.toml") };
-        let client = timeout(LOAD_TIMEOUT, catalog::connect(dsn)).await.context("the catalog does not answer")??;
+        let Some(target) = &self.catalog else { anyhow::bail!("there is no catalog; declare it in tables.toml") };
+        let client = timeout(LOAD_TIMEOUT, target.connect()).await.context("the catalog does not answer")??;
         store::set_table_rule(&client, &rule).await?;
         info!(table = rule.name, schema = rule.schema, "table declared");
         let mut rules = TableRules::clone(&self.view.rules());

@@ -32,8 +32,8 @@ pub struct Options {
 /// Where the shard map comes from.
 #[derive(Clone)]
 pub enum MapSource {
-    /// A catalog database: a libpq URL.
-    Catalog(String),
+    /// A catalog database.
+    Catalog(crate::catalog::Target),
     /// `shards.toml`; never changes.
     Fixed(crate::topology::ShardMap),
 }

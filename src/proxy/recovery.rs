@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::time::{sleep, timeout};
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 use tracing::{debug, info, warn};
 
 use crate::backend::ControlRole;
-use crate::backend::health::control_config;
+use crate::backend::health::control_target;
 use crate::catalog::View;
 use crate::execute::two_phase::{GID_PREFIX, anchor_of};
 use crate::telemetry::task;
@@ -62,7 +62,7 @@ async fn round(map: &ShardMap, control: &ControlRole) -> anyhow::Result<()> {
 
 async fn connect(map: &ShardMap, shard: ShardId, control: &ControlRole) -> anyhow::Result<Client> {
     let shard = map.shard(shard).context("not in the map")?;
-    let (client, connection) = control_config(&shard.primary, control).connect(NoTls).await?;
+    let (client, connection) = control_target(&shard.primary, control).open().await?;
     task::spawn("recovery connection", async move {
         // The client's calls report what broke.
         let _ = connection.await;

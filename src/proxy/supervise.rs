@@ -11,7 +11,7 @@ use tokio::time::{Instant, interval, sleep};
 use tracing::{info, warn};
 
 use crate::backend::Servers;
-use crate::catalog::{TableRules, View, Watcher};
+use crate::catalog::{TableRules, Target, View, Watcher};
 use crate::net::{Acceptor, BoundListener, Connector, listener};
 use crate::proxy::learner::{Learner, load_schema};
 use crate::proxy::recovery;
@@ -49,7 +49,7 @@ pub(super) async fn supervise(options: Options) -> anyhow::Result<()> {
         view: Arc::clone(&view),
         reloadable: reloadable(&options)?,
     });
-    let learner = Learner { view: Arc::clone(&view), control: options.control.clone(), catalog: catalog_dsn(&options) };
+    let learner = Learner { view: Arc::clone(&view), control: options.control.clone(), catalog: catalog_target(&options) };
     task::spawn("learner", learner.run(requests, watched));
     task::spawn("sweep", sweep(Arc::clone(&shared)));
     task::spawn("recovery", recovery::run(Arc::clone(&view), options.control.clone()));
@@ -76,9 +76,9 @@ fn bind(options: &Options) -> anyhow::Result<Vec<BoundListener>> {
     Ok(bound)
 }
 
-fn catalog_dsn(options: &Options) -> Option<String> {
+fn catalog_target(options: &Options) -> Option<Target> {
     match &options.source {
-        MapSource::Catalog(dsn) => Some(dsn.clone()),
+        MapSource::Catalog(target) => Some(target.clone()),
         MapSource::Fixed(_) => None,
     }
 }
@@ -88,10 +88,10 @@ type Watched = Option<tokio::sync::watch::Receiver<Arc<crate::catalog::CatalogSt
 async fn first_map(options: &Options) -> anyhow::Result<(Arc<ShardMap>, Arc<TableRules>, Watched)> {
     match &options.source {
         MapSource::Fixed(map) => Ok((Arc::new(map.clone()), Arc::new(options.tables.clone()), None)),
-        MapSource::Catalog(dsn) => {
+        MapSource::Catalog(target) => {
             let deadline = Instant::now() + START_PATIENCE;
             let (watcher, states) = loop {
-                match Watcher::start(dsn, options.tables.clone()).await {
+                match Watcher::start(target, options.tables.clone()).await {
                     Ok(started) => break started,
                     Err(error) if Instant::now() < deadline => {
                         warn!(%error, "catalog not reachable yet");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use shardyard::catalog::migrate::{self, MigrateError};
 use shardyard::catalog::store::{self, CatalogState, NewCluster};
-use shardyard::catalog::{TableRule, TableRuleKind, TableRules, Watcher, connect};
+use shardyard::catalog::{TableRule, TableRuleKind, TableRules, Target, Watcher, connect};
 use shardyard::topology::{Endpoint, Shard, ShardId, ShardMap};
 use tokio::sync::watch::Receiver;
 use tokio::time::timeout;
@@ -76,12 +76,13 @@ pub(crate) fn changes_bump_the_version_once(fixture: &Fixture) -> Result<()> {
 pub(crate) fn watcher_follows_and_survives(fixture: &Fixture) -> Result<()> {
     block_on(async {
         let dsn = fixture.database("watched").await?;
-        let mut client = connect(&dsn).await?;
+        let target = Target::parse(&dsn)?;
+        let mut client = target.connect().await?;
         migrate::catalog(&mut client).await?;
-        ensure!(Watcher::start(&dsn, TableRules::default()).await.is_err(), "there is no cluster yet");
+        ensure!(Watcher::start(&target, TableRules::default()).await.is_err(), "there is no cluster yet");
         store::create_cluster(&mut client, &cluster(2, 64)?).await?;
         let file = TableRules { key_column: "ignored".to_owned(), rules: vec![rule("of_file", TableRuleKind::Single)] };
-        let (watcher, mut receiver) = Watcher::start(&dsn, file).await?;
+        let (watcher, mut receiver) = Watcher::start(&target, file).await?;
         let follow = shardyard::telemetry::task::spawn("watcher", watcher.run());
         ensure!(receiver.borrow().rules.rule("public", "of_file").is_some(), "tables.toml counts too");
         ensure!(receiver.borrow().rules.key_column == "user_id", "the catalog's key column counts");

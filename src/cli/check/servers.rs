@@ -2,10 +2,11 @@
 
 use tokio_postgres::Client;
 
-use crate::catalog::connect::connect_with;
+use crate::catalog::Target;
 use crate::catalog::migrate;
 use crate::cli::check::Findings;
 use crate::cli::cluster::Cluster;
+use crate::net::ServerTls;
 use crate::session::User;
 use crate::topology::{Endpoint, Shard, ShardMap};
 
@@ -47,7 +48,7 @@ pub(crate) async fn look(cluster: &Cluster, map: &ShardMap, findings: &mut Findi
                 Err(error) => findings.error(&place, error.to_string(), "look into its log"),
             }
             for user in &cluster.options.users {
-                log_in(endpoint, user, &place, findings).await;
+                log_in((endpoint, &cluster.options.server_tls), user, &place, findings).await;
             }
             if is_primary {
                 migrations(&client, shard, map, findings).await;
@@ -115,7 +116,7 @@ fn judge(cluster: &Cluster, place: &str, facts: &Facts, is_primary: bool, findin
     }
 }
 
-async fn log_in(endpoint: &Endpoint, user: &User, place: &str, findings: &mut Findings) {
+async fn log_in((endpoint, tls): (&Endpoint, &ServerTls), user: &User, place: &str, findings: &mut Findings) {
     let mut config = tokio_postgres::Config::new();
     let name = user.server_user.as_ref().unwrap_or(&user.name);
     config
@@ -127,7 +128,7 @@ async fn log_in(endpoint: &Endpoint, user: &User, place: &str, findings: &mut Fi
     if let Some(password) = user.server_password.as_ref().or(user.password.as_ref()) {
         config.password(password);
     }
-    if let Err(error) = connect_with(&config).await {
+    if let Err(error) = Target::new(config, tls.clone()).connect().await {
         let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         let mend = format!("CREATE ROLE \"{name}\" LOGIN PASSWORD '…' as in users.toml, and let it in by pg_hba.conf");
         findings.error(place, format!("user {} cannot enter: {cause}", user.name), mend);

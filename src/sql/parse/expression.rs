@@ -43,8 +43,13 @@ impl Parser<'_> {
                 if operator > highest {
                     return Err(ParseError::NotUnderstood);
                 }
-                highest = operator;
+                parser.closed = false;
                 left = parser.infix(left, operator)?;
+                // `a IS NULL`, `a IN (1)`, `a = ANY (b)` end by themselves: any operator may follow.
+                highest = if std::mem::take(&mut parser.closed) { Level::Postfix } else { operator };
+                if highest == Level::Postfix {
+                    left = parser.postfix(left)?;
+                }
             }
         })
     }
@@ -117,6 +122,7 @@ impl Parser<'_> {
             Level::At => {
                 self.cursor.advance();
                 if self.cursor.accept_word("local") {
+                    self.closed = true;
                     return Ok(joined(left, Expr::Null));
                 }
                 accepted_time_zone(self)?;
@@ -126,6 +132,7 @@ impl Parser<'_> {
             Level::Collate => {
                 self.cursor.advance();
                 self.any_qualified_name()?;
+                self.closed = true;
                 Ok(joined(left, Expr::Null))
             }
             _ => self.operator(left, level),
@@ -168,6 +175,7 @@ impl Parser<'_> {
         if self.is_query() {
             let query = Box::new(self.nested(Self::query)?);
             self.expect_mark(b')')?;
+            self.closed = true;
             return Ok(if equal {
                 Expr::InQuery { value: Box::new(left), query }
             } else {
@@ -176,11 +184,13 @@ impl Parser<'_> {
         }
         let array = self.expression()?;
         self.expect_mark(b')')?;
+        self.closed = true;
         Ok(if equal { Expr::AnyOf { value: Box::new(left), array: Box::new(array) } } else { joined(left, array) })
     }
 
     fn is(&mut self, left: Expr) -> Parsed<Expr> {
         if self.cursor.accept_one_of(&["isnull", "notnull"]) {
+            self.closed = true;
             return Ok(Expr::Other(vec![left]));
         }
         self.cursor.advance();
@@ -193,6 +203,7 @@ impl Parser<'_> {
                 Expr::Other(vec![left, right])
             });
         }
+        self.closed = true;
         self.cursor.accept_one_of(&["nfc", "nfd", "nfkc", "nfkd"]);
         if self.cursor.accept_word("json") {
             self.cursor.accept_one_of(&["value", "array", "object", "scalar"]);
@@ -243,6 +254,7 @@ impl Parser<'_> {
         if self.is_query() {
             let query = Box::new(self.nested(Self::query)?);
             self.expect_mark(b')')?;
+            self.closed = true;
             return Ok(if negated {
                 joined(left, Expr::Subquery { query, scalar: false })
             } else {
@@ -251,6 +263,7 @@ impl Parser<'_> {
         }
         let mut list = self.list(Self::expression)?;
         self.expect_mark(b')')?;
+        self.closed = true;
         if negated {
             list.push(left);
             return Ok(Expr::Other(list));

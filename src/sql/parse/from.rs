@@ -22,8 +22,8 @@ impl Parser<'_> {
         })
     }
 
-    fn join(&mut self, left: FromItem, (kind, has_condition): (JoinKind, bool)) -> Parsed<FromItem> {
-        if has_condition {
+    fn join(&mut self, left: FromItem, (kind, form): (JoinKind, JoinForm)) -> Parsed<FromItem> {
+        if form == JoinForm::Conditional {
             // `a JOIN b JOIN c ON … ON …`: the right side has joins of its own before this join's condition.
             let mut right = self.from_primary()?;
             while !self.cursor.is_one_of(&["on", "using"]) {
@@ -33,15 +33,14 @@ impl Parser<'_> {
             let (condition, alias) = self.join_condition()?;
             return Ok(FromItem::Join(Box::new(Join { kind, left, right, condition, alias })));
         }
-        let condition = if self.natural { JoinCondition::Natural } else { JoinCondition::None };
+        let condition = if form == JoinForm::Natural { JoinCondition::Natural } else { JoinCondition::None };
         let right = self.from_primary()?;
         Ok(FromItem::Join(Box::new(Join { kind, left, right, condition, alias: Alias::default() })))
     }
 
-    /// The words of a join, and whether ON or USING follows its right side.
-    fn join_words(&mut self) -> Parsed<Option<(JoinKind, bool)>> {
+    fn join_words(&mut self) -> Parsed<Option<(JoinKind, JoinForm)>> {
         if self.cursor.accept_words(&["cross", "join"]) {
-            return Ok(Some((JoinKind::Inner, false)));
+            return Ok(Some((JoinKind::Inner, JoinForm::Cross)));
         }
         let natural = self.cursor.accept_word("natural");
         let kind = if self.cursor.accept_word("join") {
@@ -60,8 +59,8 @@ impl Parser<'_> {
         if natural && kind.is_none() {
             return Err(ParseError::NotUnderstood);
         }
-        self.natural = natural;
-        Ok(kind.map(|kind| (kind, !natural)))
+        let form = if natural { JoinForm::Natural } else { JoinForm::Conditional };
+        Ok(kind.map(|kind| (kind, form)))
     }
 
     fn join_condition(&mut self) -> Parsed<(JoinCondition, Alias)> {
@@ -129,7 +128,7 @@ impl Parser<'_> {
     fn is_query_in_from(&self) -> bool {
         let mut ahead = self.cursor;
         ahead.accept_mark(b'(') && {
-            let inner = Parser { cursor: ahead, depth: 0, tables: 0, natural: false };
+            let inner = Parser { cursor: ahead, depth: 0, tables: 0, closed: false };
             inner.is_query()
         }
     }
@@ -239,6 +238,15 @@ impl Parser<'_> {
         self.expect_mark(b')')?;
         Ok(columns)
     }
+}
+
+/// What a join's words say of its condition.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum JoinForm {
+    Cross,
+    Natural,
+    /// ON or USING follows the right side.
+    Conditional,
 }
 
 /// Joins in one item of FROM: they nest to the left.

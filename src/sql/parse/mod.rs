@@ -33,7 +33,7 @@ pub type Parsed<T> = Result<T, ParseError>;
 /// # Errors
 /// When the text is not wholly understood.
 pub fn parse(cursor: Cursor<'_>) -> Parsed<Statement> {
-    let mut parser = Parser { cursor, depth: 0, tables: 0, natural: false };
+    let mut parser = Parser { cursor, depth: 0, tables: 0, closed: false };
     let statement = parser.statement()?;
     while parser.cursor.accept_mark(b';') {}
     if parser.cursor.at_end() { Ok(statement) } else { Err(ParseError::NotUnderstood) }
@@ -50,8 +50,8 @@ struct Parser<'a> {
     cursor: Cursor<'a>,
     depth: usize,
     tables: usize,
-    /// The join whose words were read last is NATURAL.
-    natural: bool,
+    /// The operator read last has no right side that another operator could belong to.
+    closed: bool,
 }
 
 impl Parser<'_> {

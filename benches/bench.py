@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import report
@@ -161,6 +162,16 @@ def run(plan, folder, stack):
     return 1 if failed else 0
 
 
+def remove(folder):
+    """The folder, with what servers on their way out may still be writing there."""
+    for _ in range(50):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.1)
+    print(f"bench: {folder} cannot be removed", file=sys.stderr)
+
+
 def main():
     plan = settings()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -171,7 +182,7 @@ def main():
     folder = Path(tempfile.mkdtemp(prefix="shardyard-bench-"))
     with contextlib.ExitStack() as stack:
         if not os.environ.get("BENCH_KEEP"):
-            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            stack.callback(remove, folder)
         # The servers' user writes its data here; pgbench writes its logs as ourselves.
         folder.chmod(0o777)
         try:

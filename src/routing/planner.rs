@@ -12,7 +12,7 @@ use crate::sql::cursor::{Cursor, Tokens};
 use crate::sql::hint;
 use crate::sql::literal::Literal;
 use crate::sql::parse::{ParseError, parse};
-use crate::sql::tables::names_from;
+use crate::sql::tables::{names_from, names_outside_strings};
 use crate::sql::template::Scan;
 use crate::topology::schema::Relation;
 use crate::topology::{KeyType, Placement};
@@ -87,7 +87,8 @@ impl Planner<'_> {
         if error == ParseError::TooComplex {
             return Plan { decision: Decision::Refused(Refusal::too_complex()), ..home };
         }
-        let named = self.named(whole);
+        // One template, one plan: what strings hold must not count.
+        let named: Vec<&Relation> = names_outside_strings(whole).iter().filter_map(|name| self.relation(name)).collect();
         let reads = whole.is_one_of(&["select", "values", "table", "("]);
         let refused = named.iter().find(|relation| match relation.placement {
             Placement::Sharded { .. } => true,

@@ -14,11 +14,23 @@ pub fn names_in(text: &str) -> Vec<ObjectName> {
 
 /// Every identifier from `cursor` on; strings are looked into as well, they may be run by EXECUTE.
 #[must_use]
-pub fn names_from(mut cursor: Cursor<'_>) -> Vec<ObjectName> {
+pub fn names_from(cursor: Cursor<'_>) -> Vec<ObjectName> {
+    names(cursor, true)
+}
+
+/// Every identifier from `cursor` on, those in strings left out: for statements whose template has no strings.
+#[must_use]
+pub fn names_outside_strings(cursor: Cursor<'_>) -> Vec<ObjectName> {
+    names(cursor, false)
+}
+
+fn names(mut cursor: Cursor<'_>, strings: bool) -> Vec<ObjectName> {
     let mut names = Vec::new();
     while !cursor.at_end() {
         if let Some(value) = cursor.literal_value() {
-            names.extend(loose_names(&value));
+            if strings {
+                names.extend(loose_names(&value));
+            }
             cursor.advance();
             continue;
         }

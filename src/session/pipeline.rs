@@ -192,12 +192,14 @@ impl Session {
         self.tell(failure)
     }
 
-    /// Query in the middle of a batch ends it, without an answer of its own.
-    pub(super) async fn end_batch(&mut self) -> Result<(), End> {
+    /// Query in the middle of a batch ends it, without an answer of its own. False: the batch has failed and goes on to its Sync.
+    pub(super) async fn end_batch(&mut self) -> Result<bool, End> {
         if let Err(failure) = self.settle_order().await {
             self.fail_batch(failure).await?;
+            return Ok(false);
         }
-        self.close_batch(false).await
+        self.close_batch(false).await?;
+        Ok(true)
     }
 
     pub(super) async fn sync(&mut self) -> Result<(), End> {
@@ -207,6 +209,12 @@ impl Session {
                 Err(failure) => Err(failure),
             };
             if let Err(failure) = sent {
+                self.fail_batch(failure).await?;
+            }
+        }
+        if !self.batch.skip && self.links.iter().filter(|link| link.unsynced).count() > 1 {
+            // What the last of several servers has to say comes before their Syncs, whose replies nobody sees.
+            if let Err(failure) = self.settle_order().await {
                 self.fail_batch(failure).await?;
             }
         }

@@ -31,7 +31,10 @@ impl Session {
     pub(super) async fn query(&mut self, message: Bytes) -> Result<(), End> {
         if self.batch.is_open() {
             // Query in the middle of a batch: as PostgreSQL, it also ends the batch.
-            self.end_batch().await?;
+            if !self.end_batch().await? {
+                // Its error is told; this Query is among what is skipped up to Sync.
+                return Ok(());
+            }
         }
         let text = from_client::query(message.get(HEADER_BYTES..).unwrap_or_default()).map_err(|error| End::Fatal(Box::new(error)))?;
         let range = HEADER_BYTES..HEADER_BYTES + text.len();

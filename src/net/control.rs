@@ -44,7 +44,6 @@ pub async fn open(config: &Config, tls: &ServerTls) -> Result<(Client, ControlCo
 }
 
 struct MakeControl {
-    /// `None` only where TLS is disabled: then it is never asked for.
     connector: Option<Connector>,
 }
 
@@ -54,15 +53,15 @@ impl MakeTlsConnect<Socket> for MakeControl {
     type Error = io::Error;
 
     fn make_tls_connect(&mut self, domain: &str) -> Result<Handshake, io::Error> {
-        let connector = self.connector.clone().ok_or_else(|| io::Error::other("TLS is disabled"))?;
         let name = ServerName::try_from(domain.to_owned()).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        Ok(Handshake { connector, name })
+        Ok(Handshake { connector: self.connector.clone(), name })
     }
 }
 
 /// The handshake with one server, to be performed.
 struct Handshake {
-    connector: Connector,
+    /// Asked for by tokio-postgres for every connection; not used where TLS is disabled.
+    connector: Option<Connector>,
     name: ServerName<'static>,
 }
 
@@ -72,7 +71,10 @@ impl TlsConnect<Socket> for Handshake {
     type Future = Pin<Box<dyn Future<Output = io::Result<ControlStream>> + Send>>;
 
     fn connect(self, stream: Socket) -> Self::Future {
-        Box::pin(async move { Ok(ControlStream(self.connector.handshake(self.name, stream).await?)) })
+        Box::pin(async move {
+            let connector = self.connector.ok_or_else(|| io::Error::other("TLS is disabled"))?;
+            Ok(ControlStream(connector.handshake(self.name, stream).await?))
+        })
     }
 }
 

@@ -77,6 +77,8 @@ pub struct InspectedSequence {
     /// `smallint`, `integer` or `bigint`: the narrower of the sequence's type and the column's.
     pub type_name: String,
     pub increment: i64,
+    /// The last value that the home shard's sequence gave, 0 if it gave none.
+    pub last_value: i64,
 }
 
 /// The answer to [`query`] has no sense.
@@ -199,6 +201,8 @@ select coalesce((select pg_catalog.json_build_object(
             from pg_catalog.pg_constraint f where f.conrelid = c.oid and f.contype = 'f'),
         'sequences', (select coalesce(pg_catalog.json_agg(pg_catalog.json_build_object(
                 'schema', sn.nspname, 'name', s.relname, 'column', a.attname, 'increment', q.seqincrement,
+                'last_value', case when pg_catalog.has_sequence_privilege(s.oid, 'USAGE, SELECT') then coalesce(pg_catalog.pg_sequence_last_value(s.oid), 0)
+                                   else 0 end,
                 'type_name', case when 21 in (a.atttypid, q.seqtypid) then 'smallint' when 23 in (a.atttypid, q.seqtypid) then 'integer'
                                   else 'bigint' end) order by a.attnum), '[]')
             from (select d.refobjid as sequence, ad.adnum as number

@@ -53,8 +53,7 @@ impl MakeTlsConnect<Socket> for MakeControl {
     type Error = io::Error;
 
     fn make_tls_connect(&mut self, domain: &str) -> Result<Handshake, io::Error> {
-        let name = ServerName::try_from(domain.to_owned()).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        Ok(Handshake { connector: self.connector.clone(), name })
+        Ok(Handshake { connector: self.connector.clone(), name: domain.to_owned() })
     }
 }
 
@@ -62,7 +61,8 @@ impl MakeTlsConnect<Socket> for MakeControl {
 struct Handshake {
     /// Asked for by tokio-postgres for every connection; not used where TLS is disabled.
     connector: Option<Connector>,
-    name: ServerName<'static>,
+    /// Empty for a unix socket.
+    name: String,
 }
 
 impl TlsConnect<Socket> for Handshake {
@@ -73,7 +73,8 @@ impl TlsConnect<Socket> for Handshake {
     fn connect(self, stream: Socket) -> Self::Future {
         Box::pin(async move {
             let connector = self.connector.ok_or_else(|| io::Error::other("TLS is disabled"))?;
-            Ok(ControlStream(connector.handshake(self.name, stream).await?))
+            let name = ServerName::try_from(self.name).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+            Ok(ControlStream(connector.handshake(name, stream).await?))
         })
     }
 }

@@ -137,7 +137,7 @@ impl Session {
         for shard in &map.shards {
             for sequence in found {
                 let at = self.link(shard.id, Access::Write).await?;
-                self.ask_link(at, &sequences::set_apart(&sequence.schema, &sequence.name, shard.ordinal, 0)).await?;
+                self.ask_link(at, &sequences::set_apart(&sequence.schema, &sequence.name, shard.ordinal, sequence.last_value)).await?;
             }
         }
         Ok(())

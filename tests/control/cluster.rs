@@ -56,6 +56,21 @@ pub(crate) fn replicas_follow(fixture: &Fixture) -> Result<()> {
     })
 }
 
+/// By the socket in the cluster's folder, as a DSN names it.
+pub(crate) fn unix_sockets_serve(fixture: &Fixture) -> Result<()> {
+    let config: tokio_postgres::Config = fixture.primary(0).parse()?;
+    let password = String::from_utf8_lossy(config.get_password().context("a password")?).into_owned();
+    let port = config.get_ports().first().context("a port")?;
+    let sockets = fixture.dir().canonicalize()?.join("sockets");
+    let dsn = format!("host={} port={port} user=shardyard password={password} dbname=app", sockets.display());
+    block_on(async {
+        let client = connect(&dsn).await?;
+        let local: bool = client.query_one("select inet_client_addr() is null", &[]).await?.get(0);
+        ensure!(local, "it is no unix socket");
+        Ok(())
+    })
+}
+
 pub(crate) fn one_more_server(fixture: &Fixture) -> Result<()> {
     let printed = succeed(shardyard(&["dev", "server", "newcomer"], fixture.dir())?)?;
     let dsn = printed.lines().last().context("a line")?.to_owned();

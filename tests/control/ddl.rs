@@ -54,6 +54,10 @@ const CASES: &[(&str, &str)] = &[
     ("create table declared_local (email text unique, user_id bigint)", "sharded by user_id"),
     ("create table declared_other (id bigint primary key, user_id bigint)", "sharded by id"),
     ("create table declared_other (ident bigint primary key)", "42P16 column \"id\" of table \"declared_other\""),
+    (
+        "create sequence s; select nextval('s'), nextval('s'); create table t (user_id bigint, id bigint default nextval('s'))",
+        "sharded by user_id, sequences id above 2",
+    ),
     ("create temporary table t (user_id bigint, id int unique)", "nothing"),
     ("select 1", "nothing"),
     ("set local standard_conforming_strings = off; create table \"we\\'\"\"ird\" (user_id bigint)", "sharded by user_id"),
@@ -138,7 +142,14 @@ fn describe(judged: Result<Judgement, DdlRefusal>) -> String {
                 Placement::Reference => "reference".to_owned(),
                 Placement::Single => "single".to_owned(),
             };
-            let columns: Vec<String> = judgement.sequences.into_iter().map(|sequence| sequence.column).collect();
+            let columns: Vec<String> = judgement
+                .sequences
+                .into_iter()
+                .map(|sequence| match sequence.last_value {
+                    0 => sequence.column,
+                    last => format!("{} above {last}", sequence.column),
+                })
+                .collect();
             if columns.is_empty() { placement } else { format!("{placement}, sequences {}", columns.join(" ")) }
         }
         Err(refusal) => format!("{} {refusal}: {:?} {:?}", refusal.sqlstate(), refusal.detail(), refusal.hint()),

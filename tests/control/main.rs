@@ -42,6 +42,7 @@ fn trials(fixture: Option<&Arc<Fixture>>) -> Vec<Trial> {
         ("ddl::sequences_stay_apart", ddl::sequences_stay_apart),
         ("cluster::status_and_contract", cluster::status_and_contract),
         ("cluster::replicas_follow", cluster::replicas_follow),
+        ("cluster::unix_sockets_serve", cluster::unix_sockets_serve),
         ("cluster::one_more_server", cluster::one_more_server),
         ("cluster::stops_and_starts_again", cluster::stops_and_starts_again),
         ("cluster::half_made_is_made_again", cluster::half_made_is_made_again),

@@ -46,6 +46,11 @@ impl Session {
             Command::Deallocate { name } => self.deallocate(name.as_deref()),
             Command::DeclareCursor { name, hold } => self.declare_cursor(text, plan, (name, *hold)).await,
             Command::Cursor { name, close } => self.cursor(text, name.as_deref(), *close).await,
+            Command::Listen if first_word(text).eq_ignore_ascii_case(b"unlisten") => {
+                // Nothing is listened to. Pools send it when a client is done.
+                to_client::command_complete(&mut self.client.output, "UNLISTEN");
+                Ok(())
+            }
             Command::Listen => Err(not_yet("LISTEN", "Connect to the home shard's primary for notifications.")),
             Command::Notify => self.on_home(text).await,
             Command::Ddl(ddl) => self.ddl(text, ddl).await,
@@ -196,6 +201,11 @@ impl Session {
         }
         result
     }
+}
+
+/// Of a statement that may begin with blanks or comments, which none of ours then matches.
+fn first_word(text: &[u8]) -> &[u8] {
+    text.trim_ascii_start().split(|byte| !byte.is_ascii_alphabetic()).next().unwrap_or_default()
 }
 
 fn two_phase_refused() -> Failure {

@@ -269,7 +269,12 @@ impl Session {
     }
 
     fn portal(&self, name: &[u8]) -> Result<Portal, Failure> {
-        self.batch.portal(name).cloned().ok_or_else(|| {
+        let cursor = || {
+            // DECLARE CURSOR makes a portal too; drivers describe, execute and close it by its name.
+            let shard = self.statements.cursor(std::str::from_utf8(name).ok()?).filter(|_| self.transaction.is_open() || self.pinned)?;
+            Some(Portal::Server { shard, access: Access::Read })
+        };
+        self.batch.portal(name).cloned().or_else(cursor).ok_or_else(|| {
             let name = String::from_utf8_lossy(name);
             Failure::plain(SqlState::INVALID_CURSOR_NAME, format!("portal \"{name}\" does not exist"))
         })
@@ -327,7 +332,7 @@ impl Session {
                 Ok(())
             }
             Target::Portal(name) => {
-                let portal = self.batch.portal(name).cloned();
+                let portal = self.portal(name).ok();
                 if name.is_empty() {
                     self.batch.unnamed = None;
                 } else {

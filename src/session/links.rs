@@ -138,6 +138,10 @@ impl Session {
                 Ok(outcome) if outcome.progress == Progress::CopyIn => {
                     forgotten.extend(outcome.forgotten);
                     copy_in(&mut self.client, &mut link.server).await?;
+                    if link.server.expected.front().is_some_and(|front| front.reply == Reply::Execute) {
+                        // Else the server keeps its CommandComplete until Sync, which comes only after it.
+                        to_server::flush(&mut link.server.output);
+                    }
                 }
                 Ok(mut outcome) => {
                     link.broken = link.unsynced && outcome.error.is_some();

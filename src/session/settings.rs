@@ -21,6 +21,7 @@ pub(super) struct Snapshot {
     pub(super) settings: Arc<SettingSet>,
     search_path: Option<SettingValue>,
     own: Own,
+    outer_own: Option<Own>,
 }
 
 /// `shardyard.*`.
@@ -42,6 +43,8 @@ pub(super) struct ClientSettings {
     /// `SHOW search_path` with the startup settings.
     default_search_path: String,
     pub(super) own: Own,
+    /// What `own` goes back to when the transaction with a SET LOCAL of it ends.
+    outer_own: Option<Own>,
     /// Schemas in which names are looked up, `$user` resolved.
     pub(super) search_path: Arc<[String]>,
     pub(super) standard_strings: bool,
@@ -60,6 +63,7 @@ impl ClientSettings {
             local_search_path: None,
             default_search_path: "\"$user\", public".to_owned(),
             own: Own::default(),
+            outer_own: None,
             search_path: Arc::from([]),
             standard_strings: true,
             other_encoding: false,
@@ -68,11 +72,17 @@ impl ClientSettings {
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
-        Snapshot { settings: Arc::clone(&self.current), search_path: self.local_search_path.clone(), own: self.own.clone() }
+        Snapshot {
+            settings: Arc::clone(&self.current),
+            search_path: self.local_search_path.clone(),
+            own: self.own.clone(),
+            outer_own: self.outer_own.clone(),
+        }
     }
 
     pub(super) fn restore(&mut self, snapshot: Snapshot) {
         self.own = snapshot.own;
+        self.outer_own = snapshot.outer_own;
         if !Arc::ptr_eq(&self.current, &snapshot.settings) || self.local_search_path != snapshot.search_path {
             self.current = snapshot.settings;
             self.local_search_path = snapshot.search_path;
@@ -102,6 +112,9 @@ impl ClientSettings {
 
     /// Forgets SET LOCAL at the transaction's end.
     pub(super) fn end_local(&mut self) {
+        if let Some(own) = self.outer_own.take() {
+            self.own = own;
+        }
         if self.local_search_path.take().is_some() {
             self.derive();
         }
@@ -170,14 +183,14 @@ impl Session {
 
     /// SET, for the session or the transaction. Told to the servers first: they know what is valid.
     pub(super) async fn set(&mut self, text: &[u8], name: &str, value: Option<SettingValue>, scope: Scope) -> Result<(), Failure> {
-        if let Some(own) = name.strip_prefix(OWN_PREFIX) {
-            self.set_own(own, value.as_ref())?;
-            to_client::command_complete(&mut self.client.output, "SET");
-            return Ok(());
-        }
         if scope == Scope::Transaction && !self.transaction.is_explicit() && !self.transaction.is_internal() {
             let warning = PlainError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, "SET LOCAL can only be used in transaction blocks");
             to_client::notice(&mut self.client.output, "WARNING", &warning);
+            to_client::command_complete(&mut self.client.output, "SET");
+            return Ok(());
+        }
+        if let Some(own) = name.strip_prefix(OWN_PREFIX) {
+            self.set_own_within(own, value.as_ref(), scope)?;
             to_client::command_complete(&mut self.client.output, "SET");
             return Ok(());
         }
@@ -271,6 +284,23 @@ impl Session {
         self.settings.current = Arc::clone(&self.settings.startup);
         self.settings.own = Own::default();
         self.settings.derive();
+    }
+
+    /// SET LOCAL lasts to the transaction's end; SET also holds behind a SET LOCAL of before.
+    fn set_own_within(&mut self, name: &str, value: Option<&SettingValue>, scope: Scope) -> Result<(), Failure> {
+        if scope == Scope::Transaction {
+            let before = self.settings.own.clone();
+            self.set_own(name, value)?;
+            self.settings.outer_own.get_or_insert(before);
+            return Ok(());
+        }
+        if let Some(outer) = self.settings.outer_own.take() {
+            let inner = std::mem::replace(&mut self.settings.own, outer);
+            let set = self.set_own(name, value);
+            self.settings.outer_own = Some(std::mem::replace(&mut self.settings.own, inner));
+            set?;
+        }
+        self.set_own(name, value)
     }
 
     fn set_own(&mut self, name: &str, value: Option<&SettingValue>) -> Result<(), Failure> {

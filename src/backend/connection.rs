@@ -82,10 +82,13 @@ pub struct ServerConnection {
     pub idle_since: Instant,
 }
 
+/// What our names of statements on servers begin with.
+pub const STATEMENT_PREFIX: &str = "shardyard_";
+
 /// The name under which a server connection has prepared statement `id`.
 #[must_use]
 pub fn statement_name(id: u64) -> String {
-    format!("shardyard_{id}")
+    format!("{STATEMENT_PREFIX}{id}")
 }
 
 impl ServerConnection {

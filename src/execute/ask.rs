@@ -5,7 +5,7 @@ use std::io;
 use bytes::BytesMut;
 
 use crate::backend::connection::{Reply, ServerConnection};
-use crate::execute::relay::{Outcome, RelayError, scan};
+use crate::execute::relay::{Outcome, RelayError, Unnamed, scan};
 use crate::wire::reader::Reader;
 use crate::wire::{ClientError, ServerError, SqlState, frame, to_server};
 
@@ -34,6 +34,12 @@ impl ClientError for AskError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Server(error) => error.hint(),
+            Self::Lost(_) => None,
+        }
+    }
+    fn body(&self) -> Option<&[u8]> {
+        match self {
+            Self::Server(error) => error.body(),
             Self::Lost(_) => None,
         }
     }
@@ -87,7 +93,7 @@ async fn collect(server: &mut ServerConnection) -> Result<BytesMut, AskError> {
     // A server that is going down has said so before it closed: read that even where sending fails.
     let sent = server.send().await;
     loop {
-        if scan(&mut sink, server, &mut outcome)? {
+        if scan(&mut sink, server, &mut outcome, &Unnamed)? {
             return outcome.error.map_or(Ok(sink), |error| Err(AskError::Server(error)));
         }
         if server.stream.read_some(&mut server.input).await.map_err(lost)? == 0 || sent.is_err() && server.input.is_empty() {

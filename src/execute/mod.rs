@@ -9,4 +9,4 @@ pub mod relay;
 pub mod two_phase;
 
 pub use client::ClientIo;
-pub use relay::{Outcome, Progress, RelayError};
+pub use relay::{Outcome, Progress, RelayError, StatementNames};

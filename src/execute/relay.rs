@@ -5,9 +5,9 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, BytesMut};
 
-use crate::backend::connection::{Expected, Reply, ServerConnection};
+use crate::backend::connection::{Expected, Reply, STATEMENT_PREFIX, ServerConnection};
 use crate::execute::client::ClientIo;
-use crate::wire::{ClientError, ServerError, SqlState, TransactionStatus, frame, from_server};
+use crate::wire::{ClientError, ServerError, SqlState, TransactionStatus, frame, from_server, to_server};
 
 /// Part of a row is sent on before the whole has arrived once this much of it has.
 const PARTIAL_BYTES: usize = 64 * 1024;
@@ -72,16 +72,43 @@ pub struct Outcome {
     pub forgotten: Vec<Box<[u8]>>,
     /// The last CommandComplete's tag was ROLLBACK: a COMMIT of a failed transaction.
     pub rolled_back: bool,
+    /// The client was sent ParameterStatus.
+    pub parameters_told: bool,
+    /// A Sync was sent behind the statement that now takes COPY data: the server has ignored it, and the client sends another.
+    pub sync_ignored: bool,
+}
+
+/// What the client calls a statement that servers know as `shardyard_N`.
+pub trait StatementNames {
+    fn client_name(&self, id: u64) -> Option<&[u8]>;
+
+    /// How many characters our text of the statement is longer than the client's, before where an error may point.
+    fn position_shift(&self) -> usize {
+        0
+    }
+}
+
+/// For conversations that no client sees.
+pub(super) struct Unnamed;
+
+impl StatementNames for Unnamed {
+    fn client_name(&self, _id: u64) -> Option<&[u8]> {
+        None
+    }
 }
 
 /// Relays until nothing is expected any more, or the server wants COPY data. Sends what is in the server's `output` first.
 ///
 /// # Errors
 /// See [`RelayError`]. Not cancel safe: the connection is then of unknown state and must be closed.
-pub async fn relay(client: &mut ClientIo, server: &mut ServerConnection) -> Result<Outcome, RelayError> {
+pub async fn relay(
+    client: &mut ClientIo,
+    server: &mut ServerConnection,
+    names: &(dyn StatementNames + Sync),
+) -> Result<Outcome, RelayError> {
     let mut outcome = Outcome::default();
     loop {
-        if scan(&mut client.output, server, &mut outcome)? {
+        if scan(&mut client.output, server, &mut outcome, names)? {
             if !server.output.is_empty() {
                 server.send().await.map_err(|_| RelayError::Server { last_words: None, cut: false })?;
             }
@@ -162,12 +189,19 @@ fn poll_watch_client(context: &mut Context<'_>, client: &mut ClientIo) -> Poll<R
 enum Verdict {
     Forward,
     Swallow,
+    /// Sent on with another body.
+    Rewrite(Vec<u8>),
     /// Forwarded, and now the client has to send COPY data.
     CopyIn,
 }
 
 /// Goes through what has arrived; what is the client's is appended to `sink`. True when relaying ends.
-pub(super) fn scan(sink: &mut BytesMut, server: &mut ServerConnection, outcome: &mut Outcome) -> Result<bool, RelayError> {
+pub(super) fn scan(
+    sink: &mut BytesMut,
+    server: &mut ServerConnection,
+    outcome: &mut Outcome,
+    names: &dyn StatementNames,
+) -> Result<bool, RelayError> {
     let mut position = 0;
     let mut ended = false;
     while !ended {
@@ -206,6 +240,7 @@ pub(super) fn scan(sink: &mut BytesMut, server: &mut ServerConnection, outcome: 
         let verdict = match frame.tag {
             // The common case: a row for the client.
             b'D' if server.expected.front().is_some_and(|expected| expected.forward) => Verdict::Forward,
+            b'E' => fail(body, &mut server.expected, outcome, names)?,
             tag => judge(tag, body, &mut server.expected, &mut server.status, &mut server.parameters, outcome)?,
         };
         match verdict {
@@ -214,8 +249,16 @@ pub(super) fn scan(sink: &mut BytesMut, server: &mut ServerConnection, outcome: 
                 hand_over(sink, &mut server.input, &mut position);
                 server.input.advance(frame.bytes);
             }
+            Verdict::Rewrite(body) => {
+                hand_over(sink, &mut server.input, &mut position);
+                server.input.advance(frame.bytes);
+                to_server::message(sink, frame.tag, |out| out.extend_from_slice(&body));
+            }
             Verdict::CopyIn => {
                 position += frame.bytes;
+                let before = server.expected.len();
+                server.expected.retain(|expected| expected.reply != Reply::Sync);
+                outcome.sync_ignored = server.expected.len() < before;
                 outcome.progress = Progress::CopyIn;
                 ended = true;
             }
@@ -264,9 +307,9 @@ fn judge(
             if let Ok((name, value)) = from_server::parameter_status(body) {
                 parameters.insert(name, value);
             }
+            outcome.parameters_told |= front.forward;
             false
         }
-        (b'E', _) => return fail(body, expected, outcome),
         (b'Z', Reply::Query | Reply::Sync) => {
             *status = body.first().copied().and_then(TransactionStatus::from_byte).ok_or_else(unexpected)?;
             let forward = front.forward_ready;
@@ -292,7 +335,12 @@ fn judge(
 }
 
 /// An error: in the extended protocol it skips everything up to Sync.
-fn fail(body: &[u8], expected: &mut std::collections::VecDeque<Expected>, outcome: &mut Outcome) -> Result<Verdict, RelayError> {
+fn fail(
+    body: &[u8],
+    expected: &mut std::collections::VecDeque<Expected>,
+    outcome: &mut Outcome,
+    names: &dyn StatementNames,
+) -> Result<Verdict, RelayError> {
     let error = Box::new(from_server::error(body).map_err(|_| RelayError::Protocol('E'))?);
     if matches!(error.severity.as_str(), "FATAL" | "PANIC") {
         return Err(RelayError::Server { last_words: Some(error), cut: false });
@@ -305,5 +353,46 @@ fn fail(body: &[u8], expected: &mut std::collections::VecDeque<Expected>, outcom
             outcome.forgotten.push(name);
         }
     }
-    Ok(if swallowed { Verdict::Swallow } else { Verdict::Forward })
+    if swallowed {
+        return Ok(Verdict::Swallow);
+    }
+    Ok(translated(body, names).map_or(Verdict::Forward, Verdict::Rewrite))
+}
+
+/// The error's body as it would be had the server got the client's own text; `None` where that makes no difference.
+fn translated(body: &[u8], names: &dyn StatementNames) -> Option<Vec<u8>> {
+    let renamed = renamed(body, names);
+    match names.position_shift() {
+        0 => renamed,
+        shift => Some(shifted(renamed.as_deref().unwrap_or(body), shift)),
+    }
+}
+
+fn shifted(body: &[u8], shift: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len());
+    let mut rest = body;
+    while let Some(end) = memchr::memchr(0, rest).filter(|end| *end > 0) {
+        let (field, others) = rest.split_at(end + 1);
+        let position = std::str::from_utf8(&field[1..end]).ok().filter(|_| field[0] == b'P').and_then(|text| text.parse::<usize>().ok());
+        match position {
+            Some(position) => {
+                out.push(b'P');
+                out.extend_from_slice(position.saturating_sub(shift).max(1).to_string().as_bytes());
+                out.push(0);
+            }
+            None => out.extend_from_slice(field),
+        }
+        rest = others;
+    }
+    out.extend_from_slice(rest);
+    out
+}
+
+fn renamed(body: &[u8], names: &dyn StatementNames) -> Option<Vec<u8>> {
+    let start = memchr::memmem::find(body, STATEMENT_PREFIX.as_bytes())?;
+    let rest = body.get(start + STATEMENT_PREFIX.len()..)?;
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let id = std::str::from_utf8(rest.get(..digits)?).ok()?.parse().ok()?;
+    let name = names.client_name(id)?;
+    Some([body.get(..start)?, name, rest.get(digits..)?].concat())
 }

@@ -69,6 +69,13 @@ impl ClientError for CommitError {
         }
     }
 
+    fn body(&self) -> Option<&[u8]> {
+        match self {
+            Self::Aborted(error) => error.body(),
+            Self::Unknown(_) => None,
+        }
+    }
+
     fn hint(&self) -> Option<String> {
         match self {
             Self::Aborted(error) => error.hint(),

@@ -51,10 +51,6 @@ impl<'a> Bound<'a> {
         let oid = parameters.types.get(at).copied().unwrap_or(0);
         Ok(Self { number, bytes, binary: format == 1, oid })
     }
-
-    fn malformed(self) -> NoKeys {
-        NoKeys::Refused(Refusal::malformed_parameter(self.number))
-    }
 }
 
 /// Parameter `number` as a typed value; where its type is open, the cast's or the key column's counts.
@@ -117,7 +113,8 @@ fn binary<'a>(bound: Bound<'_>, bytes: &'a [u8], oid: u32) -> Result<Typed<'a>, 
         (oid::INT2 | oid::INT4, _) => None,
         _ => return Ok(Typed::Unproven("the parameter's type is none that keys are compared with")),
     };
-    typed.ok_or_else(|| bound.malformed())
+    // Of a length that its type cannot have: whichever server gets it says so.
+    Ok(typed.unwrap_or(Typed::Invalid))
 }
 
 /// An element of an array, in the array's format.

@@ -41,6 +41,8 @@ pub(super) struct Batch {
     pub(super) open: bool,
     /// An error has been told: everything up to Sync is skipped.
     pub(super) skip: bool,
+    /// The Sync that was to close it was read as part of a COPY.
+    pub(super) reopened: bool,
     /// The link that has replies outstanding; at most one has.
     pub(super) current: Option<usize>,
     pub(super) pending: Vec<Pending>,
@@ -96,7 +98,7 @@ fn is_own(command: &Command) -> bool {
     )
 }
 
-fn ends_failed_transaction(command: &Command) -> bool {
+pub(super) fn ends_failed_transaction(command: &Command) -> bool {
     matches!(command, Command::Commit { .. } | Command::Rollback { .. } | Command::RollbackTo(_))
 }
 
@@ -176,7 +178,7 @@ impl Session {
         let parameters = ParameterValues { values: &message.values, formats: &message.formats, types: &statement.types };
         let values =
             Values { text: &statement.text, literals: &statement.literals, parameters, other_encoding: self.settings.other_encoding };
-        let (route, access) = self.route(&plan, &values)?;
+        let (route, access) = self.route_or_home(&plan, &values)?;
         let (shard, access) = self.target(&plan, &route, access)?;
         let at = self.pipeline_link(shard, access).await?;
         self.send_pending(at).await?;

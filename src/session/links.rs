@@ -133,10 +133,12 @@ impl Session {
     pub(super) async fn relay_link(&mut self, at: usize) -> Result<Outcome, Failure> {
         let Some(link) = self.links.get_mut(at) else { return Ok(Outcome::default()) };
         let mut forgotten = Vec::new();
+        let mut sync_ignored = false;
         loop {
-            match relay(&mut self.client, &mut link.server).await {
+            match relay(&mut self.client, &mut link.server, &self.statements).await {
                 Ok(outcome) if outcome.progress == Progress::CopyIn => {
                     forgotten.extend(outcome.forgotten);
+                    sync_ignored |= outcome.sync_ignored;
                     copy_in(&mut self.client, &mut link.server).await?;
                     if link.server.expected.front().is_some_and(|front| front.reply == Reply::Execute) {
                         // Else the server keeps its CommandComplete until Sync, which comes only after it.
@@ -145,7 +147,11 @@ impl Session {
                 }
                 Ok(mut outcome) => {
                     link.broken = link.unsynced && outcome.error.is_some();
+                    outcome.sync_ignored |= sync_ignored;
                     outcome.forgotten.append(&mut forgotten);
+                    if outcome.parameters_told {
+                        self.reported.follow(&link.server.parameters);
+                    }
                     for name in &outcome.forgotten {
                         self.statements.forget(name);
                     }
@@ -254,7 +260,10 @@ impl Session {
             let Some(link) = self.links.get_mut(at) else { continue };
             if link.server.expected.is_empty() && link.server.status != TransactionStatus::Idle {
                 // A connection that cannot be rolled back is not clean, and closed.
-                let _ = timeout(ROLLBACK_TIMEOUT, ask(&mut link.server, "ROLLBACK")).await;
+                let rolled_back = timeout(ROLLBACK_TIMEOUT, ask(&mut link.server, "ROLLBACK")).await;
+                if matches!(rolled_back, Ok(Ok(()))) && self.reported.has_changes() {
+                    self.reported.tell(&link.server.parameters);
+                }
             }
             self.give_back(at).await;
         }

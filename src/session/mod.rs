@@ -12,6 +12,7 @@ pub mod options;
 mod pipeline;
 mod prepared;
 mod query;
+mod reported;
 mod settings;
 pub mod shared;
 mod transaction;
@@ -31,6 +32,7 @@ use crate::session::extended::Batch;
 use crate::session::failure::{End, Failure};
 use crate::session::links::Link;
 use crate::session::prepared::ClientStatements;
+use crate::session::reported::Reported;
 use crate::session::settings::ClientSettings;
 use crate::session::transaction::Transaction;
 use crate::sql::template::Scan;
@@ -68,6 +70,7 @@ pub struct Session {
     /// All links are kept until the client leaves: session pooling, or session state on a server.
     pinned: bool,
     scan: Scan,
+    reported: Reported,
 }
 
 impl Session {
@@ -114,8 +117,7 @@ impl Session {
         match tag {
             b'S' => self.sync().await,
             b'X' => Err(End::Left),
-            // As PostgresMain: what is left of a COPY that failed is ignored.
-            b'd' | b'c' | b'f' => Ok(()),
+            b'd' | b'c' | b'f' => self.copy_data(message).await,
             _ if self.batch.skips() => Ok(()),
             b'Q' => self.query(message).await,
             b'P' | b'B' | b'D' | b'E' | b'C' | b'H' => self.extended_result(tag, &body).await,
@@ -139,6 +141,12 @@ impl Session {
             Err(Failure::End(end)) => Err(end),
             Err(failure) => self.fail_batch(failure).await,
         }
+    }
+
+    /// ReadyForQuery, behind the ParameterStatus that are due.
+    fn ready(&mut self) {
+        self.reported.flush(&mut self.client.output);
+        to_client::ready_for_query(&mut self.client.output, self.transaction.status());
     }
 
     /// Appends a failure to what the client is sent, and notes it in the transaction.
@@ -185,6 +193,7 @@ async fn start(
         temporary: Vec::new(),
         pinned,
         scan: Scan::new(),
+        reported: Reported::default(),
         account: Arc::clone(&account),
         shared,
     };

@@ -192,6 +192,23 @@ impl Session {
         self.tell(failure)
     }
 
+    /// COPY data in a batch that was not flushed: the server has long asked for it.
+    pub(super) async fn copy_data(&mut self, message: Bytes) -> Result<(), End> {
+        let waits = self.batch.current.and_then(|at| self.links.get(at)).is_some_and(|link| !link.server.expected.is_empty());
+        if !waits || self.batch.skip {
+            // As PostgresMain: what is left of a COPY that failed is ignored.
+            return Ok(());
+        }
+        let mut input = bytes::BytesMut::from(message.as_ref());
+        input.extend_from_slice(&self.client.input);
+        self.client.input = input;
+        match self.settle_order().await {
+            Ok(()) => Ok(()),
+            Err(Failure::End(end)) => Err(end),
+            Err(failure) => self.fail_batch(failure).await,
+        }
+    }
+
     /// Query in the middle of a batch ends it, without an answer of its own. False: the batch has failed and goes on to its Sync.
     pub(super) async fn end_batch(&mut self) -> Result<bool, End> {
         if let Err(failure) = self.settle_order().await {
@@ -242,6 +259,11 @@ impl Session {
                 false
             }
         };
+        if std::mem::take(&mut self.batch.reopened) {
+            // COPY data came where Sync was read; the client sends Sync again.
+            self.batch.skip = self.batch.current.and_then(|at| self.links.get(at)).is_some_and(|link| link.broken);
+            return Ok(());
+        }
         self.batch.open = false;
         self.batch.skip = false;
         self.batch.current = None;
@@ -249,7 +271,7 @@ impl Session {
             self.batch.forget_portals();
         }
         if answer && !relayed {
-            to_client::ready_for_query(&mut self.client.output, self.transaction.status());
+            self.ready();
         }
         Ok(())
     }
@@ -262,6 +284,13 @@ impl Session {
             link.unsynced = false;
         }
         let outcome = self.relay_link(at).await?;
+        if outcome.sync_ignored {
+            self.batch.reopened = true;
+            if let Some(link) = self.links.get_mut(at) {
+                link.unsynced = true;
+            }
+            return Ok(true);
+        }
         self.settle(at).await?;
         if outcome.swallowed_error {
             return Err(outcome.error.map_or(Failure::Relayed, |error| Failure::Report(error)));
@@ -319,7 +348,7 @@ impl Session {
                 return Err(end);
             }
             self.transaction.fail();
-            to_client::ready_for_query(&mut self.client.output, self.transaction.status());
+            self.ready();
         }
         Ok(())
     }

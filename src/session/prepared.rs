@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use crate::backend::Reply;
 use crate::backend::connection::statement_name;
 use crate::cache::Statement;
+use crate::execute::StatementNames;
 use crate::routing::{ParameterValues, Plan, Values};
 use crate::session::Session;
 use crate::session::failure::Failure;
@@ -33,6 +34,8 @@ pub(super) struct ClientStatements {
     named: HashMap<Box<[u8]>, Prepared>,
     unnamed: Option<Prepared>,
     cursors: HashMap<String, ShardId>,
+    /// See [`StatementNames::position_shift`].
+    position_shift: usize,
 }
 
 impl ClientStatements {
@@ -50,6 +53,10 @@ impl ClientStatements {
 
     pub(super) fn forget(&mut self, name: &[u8]) -> Option<Prepared> {
         if name.is_empty() { self.unnamed.take() } else { self.named.remove(name) }
+    }
+
+    fn name_of(&self, id: u64) -> Option<&[u8]> {
+        self.named.iter().find(|(_, prepared)| prepared.statement.id == id).map(|(name, _)| &**name)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -77,6 +84,16 @@ impl ClientStatements {
             Some(name) => drop(self.cursors.remove(name)),
             None => self.cursors.clear(),
         }
+    }
+}
+
+impl StatementNames for ClientStatements {
+    fn client_name(&self, id: u64) -> Option<&[u8]> {
+        self.name_of(id)
+    }
+
+    fn position_shift(&self) -> usize {
+        self.position_shift
     }
 }
 
@@ -122,6 +139,7 @@ impl Session {
         let Some(prepared) = self.statements.get(name.as_bytes()).cloned() else {
             return Err(unknown_statement(name.as_bytes()));
         };
+        let start = arguments.as_ref().map_or(0, |range| range.start);
         let written = String::from_utf8_lossy(arguments.and_then(|range| text.get(range)).unwrap_or_default()).into_owned();
         let plan = self.fresh_plan(&prepared).await?;
         let arguments = self.literal_arguments(&written);
@@ -136,7 +154,7 @@ impl Session {
         let parameters = ParameterValues { values: &values, formats: &[], types: &statement.types };
         let values =
             Values { text: &statement.text, literals: &statement.literals, parameters, other_encoding: self.settings.other_encoding };
-        let (route, access) = self.route(&plan, &values)?;
+        let (route, access) = self.route_or_home(&plan, &values)?;
         let Some(shard) = self.shard_of(&route) else {
             return Err(crate::session::commands::not_yet("EXECUTE of a write to a reference table", "Send the statement itself."));
         };
@@ -144,9 +162,12 @@ impl Session {
         let mut result = self.prepare_on_server(at, &prepared).await;
         if result.is_ok() {
             let name = statement_name(statement.id);
-            let call = if written.is_empty() { format!("EXECUTE {name}") } else { format!("EXECUTE {name} ({written})") };
+            let head = format!("EXECUTE {name} (");
+            let call = if written.is_empty() { format!("EXECUTE {name}") } else { format!("{head}{written})") };
             self.queue_query(at, call.as_bytes(), true, false);
+            self.statements.position_shift = head.len().saturating_sub(start);
             result = self.relay_or_fail(at).await;
+            self.statements.position_shift = 0;
         }
         if at < self.links.len() {
             self.settle(at).await?;

@@ -8,11 +8,12 @@ use bytes::Bytes;
 use crate::execute::ask::drain;
 use crate::routing::{Access, Plan, Planner, Route, Values};
 use crate::session::Session;
+use crate::session::extended::ends_failed_transaction;
 use crate::session::failure::{End, Failure};
 use crate::sql::command::Command;
 use crate::topology::ShardId;
 use crate::wire::frame::HEADER_BYTES;
-use crate::wire::{SqlState, from_client, to_client};
+use crate::wire::{SqlState, TransactionStatus, from_client, to_client};
 
 /// A statement with its plan; the session's `scan` holds its literals.
 pub(super) type Planned = Arc<Plan>;
@@ -42,7 +43,7 @@ impl Session {
         match self.statements(&text).await {
             Ok(Ready::Relayed) => Ok(()),
             Ok(Ready::Ours) => {
-                to_client::ready_for_query(&mut self.client.output, self.transaction.status());
+                self.ready();
                 Ok(())
             }
             Err(failure) => {
@@ -50,7 +51,7 @@ impl Session {
                 if !self.transaction.is_explicit() {
                     self.roll_back_links().await;
                 }
-                to_client::ready_for_query(&mut self.client.output, self.transaction.status());
+                self.ready();
                 Ok(())
             }
         }
@@ -67,12 +68,32 @@ impl Session {
             to_client::empty_query(&mut self.client.output);
             return Ok(Ready::Ours);
         }
+        if scanned.is_err() {
+            // The home shard says what is wrong with it.
+            Box::pin(self.on_home(text)).await?;
+            return Ok(Ready::Ours);
+        }
         let plan = self.plan_scanned(text, 0, &[]).await?;
+        if self.transaction.has_failed()
+            && !ends_failed_transaction(&plan.command)
+            && let Some(ready) = Box::pin(self.refused_by_server(text)).await?
+        {
+            return Ok(ready);
+        }
         if let Command::Query | Command::CopyFrom | Command::CopyTo = plan.command {
             return self.single(text, &plan, Ready::Relayed).await;
         }
         Box::pin(self.command(text, &plan)).await?;
         Ok(Ready::Ours)
+    }
+
+    /// In a failed transaction: the server where it failed says that it has, or what is wrong with the text.
+    async fn refused_by_server(&mut self, text: &[u8]) -> Result<Option<Ready>, Failure> {
+        let Some(at) = self.links.iter().position(|link| link.server.status == TransactionStatus::Failed) else { return Ok(None) };
+        self.queue_query(at, text, true, true);
+        self.relay_link(at).await?;
+        self.settle(at).await?;
+        Ok(Some(Ready::Relayed))
     }
 
     /// The plan of the text that `scan` has just gone through.
@@ -139,6 +160,14 @@ impl Session {
             Failure::report(refusal)
         })?;
         Ok((route, plan.access(hint)))
+    }
+
+    /// As [`Session::route`]. A statement with parameters that was given none goes home: PostgreSQL says what is missing.
+    pub(super) fn route_or_home(&self, plan: &Plan, values: &Values<'_>) -> Result<(Route, Access), Failure> {
+        if values.parameters.values.is_empty() && plan.needs_parameters() {
+            return Ok((Route::Home, Access::Write));
+        }
+        self.route(plan, values)
     }
 
     /// The shard of a route that has one.

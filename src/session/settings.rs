@@ -152,15 +152,12 @@ impl Session {
             Some(greeting) => greeting,
             None => self.learn_greeting(&settings).await?,
         };
+        let application_name = match application_name {
+            Some(SettingValue::Raw(name) | SettingValue::Sql(name)) => name,
+            None => String::new(),
+        };
         let out = &mut self.client.output;
-        for (name, value) in &greeting.parameters {
-            let value = match (name.as_str(), &application_name) {
-                ("application_name", Some(SettingValue::Raw(name) | SettingValue::Sql(name))) => name,
-                ("application_name", None) => "",
-                _ => value,
-            };
-            to_client::parameter_status(out, name, value);
-        }
+        self.reported.greet(Arc::clone(&greeting), application_name, out);
         to_client::backend_key(out, self.cancel.process_id, &self.cancel.secret);
         to_client::ready_for_query(out, self.transaction.status());
         self.settings.default_search_path =
@@ -231,7 +228,8 @@ impl Session {
         }
         for at in 0..self.links.len() {
             self.enter_transaction(at).await?;
-            self.queue_query(at, text, at == 0, false);
+            // The client gets the last one's reply: an error of any before it must not come behind a success.
+            self.queue_query(at, text, at + 1 == self.links.len(), false);
             self.relay_or_fail(at).await?;
         }
         Ok(())
@@ -263,6 +261,9 @@ impl Session {
             self.enter_transaction(at).await?;
             self.ask_link(at, sql).await?;
         }
+        if let Some(link) = self.links.first() {
+            self.reported.tell(&link.server.parameters);
+        }
         Ok(())
     }
 
@@ -284,6 +285,7 @@ impl Session {
         self.settings.current = Arc::clone(&self.settings.startup);
         self.settings.own = Own::default();
         self.settings.derive();
+        self.reported.tell_login();
     }
 
     /// SET LOCAL lasts to the transaction's end; SET also holds behind a SET LOCAL of before.

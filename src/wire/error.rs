@@ -73,6 +73,10 @@ pub trait ClientError: fmt::Display {
     fn hint(&self) -> Option<String> {
         None
     }
+    /// The body of a server's ErrorResponse, to be told as it is.
+    fn body(&self) -> Option<&[u8]> {
+        None
+    }
     /// The 1-based character position in the statement, or nothing.
     fn position(&self) -> Option<usize> {
         None

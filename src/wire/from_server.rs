@@ -44,6 +44,8 @@ pub struct ServerError {
     pub hint: Option<String>,
     /// The routine in PostgreSQL's source that raised it.
     pub routine: Option<String>,
+    /// The whole body, as it came.
+    pub body: Vec<u8>,
 }
 
 impl ClientError for ServerError {
@@ -55,6 +57,10 @@ impl ClientError for ServerError {
     }
     fn hint(&self) -> Option<String> {
         self.hint.clone()
+    }
+    fn body(&self) -> Option<&[u8]> {
+        // FATAL was the server's connection, not the client's.
+        (self.severity == "ERROR").then_some(&self.body)
     }
 }
 
@@ -71,6 +77,7 @@ pub fn error(body: &[u8]) -> Result<ServerError, DecodeError> {
         detail: None,
         hint: None,
         routine: None,
+        body: body.to_vec(),
     };
     loop {
         let kind = reader.u8()?;

@@ -50,6 +50,10 @@ fn truncated(mut text: String) -> String {
 }
 
 pub fn error(out: &mut BytesMut, severity: Severity, error: &dyn ClientError) {
+    if let (Severity::Error, Some(body)) = (severity, error.body()) {
+        message(out, b'E', |out| out.put_slice(body));
+        return;
+    }
     let severity = match severity {
         Severity::Error => "ERROR",
         Severity::Fatal => "FATAL",

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
-use crate::routing::refusal::Refusal;
 use crate::routing::route::ParameterValues;
 use crate::routing::value::{Cast, NoKeys, Typed, cast};
 use crate::topology::KeyType;
@@ -58,7 +57,7 @@ pub(crate) fn typed<'a>(number: usize, to: Option<Cast>, key_type: KeyType, para
     let bound = Bound::of(number, parameters)?;
     let Some(bytes) = bound.bytes else { return Ok(Typed::Null) };
     let oid = if bound.oid == 0 { open_type(to, key_type) } else { bound.oid };
-    if bound.binary { binary(bound, bytes, oid) } else { Ok(text(bytes, oid)) }
+    if bound.binary { binary(bytes, oid) } else { Ok(text(bytes, oid)) }
 }
 
 /// The type PostgreSQL infers for a parameter from its cast or from the key it is compared with; any integer type is 0, its length tells.
@@ -98,7 +97,7 @@ fn float4(number: Option<f64>) -> Typed<'static> {
     number.map_or(Typed::Invalid, |number| Typed::Float(f64::from(number as f32)))
 }
 
-fn binary<'a>(bound: Bound<'_>, bytes: &'a [u8], oid: u32) -> Result<Typed<'a>, NoKeys> {
+fn binary<'a>(bytes: &'a [u8], oid: u32) -> Result<Typed<'a>, NoKeys> {
     let typed = match (oid, bytes) {
         (oid::INT2 | 0, [a, b]) => Some(Typed::Integer(i64::from(i16::from_be_bytes([*a, *b])))),
         (oid::INT4 | 0, [a, b, c, d]) => Some(Typed::Integer(i64::from(i32::from_be_bytes([*a, *b, *c, *d])))),
@@ -119,7 +118,7 @@ fn binary<'a>(bound: Bound<'_>, bytes: &'a [u8], oid: u32) -> Result<Typed<'a>, 
 
 /// An element of an array, in the array's format.
 pub(crate) fn element<'a>(bound: Bound<'_>, bytes: &'a [u8], oid: u32) -> Result<Typed<'a>, NoKeys> {
-    if bound.binary { binary(bound, bytes, oid) } else { Ok(text(bytes, oid)) }
+    if bound.binary { binary(bytes, oid) } else { Ok(text(bytes, oid)) }
 }
 
 /// As `numeric_recv`: digits, weight, sign, scale, then digits of base 10,000.

@@ -80,10 +80,7 @@ impl Login {
     pub async fn open(&self) -> Result<ServerConnection, LoginError> {
         let stream = self.stream().await?;
         let mut login = Conversation { login: self, stream, input: BytesMut::new(), output: BytesMut::new() };
-        to_server::startup(
-            &mut login.output,
-            &[("user", &self.user), ("database", &self.endpoint.database), ("application_name", "shardyard"), ("client_encoding", "UTF8")],
-        );
+        to_server::startup(&mut login.output);
         login.authenticate().await?;
         login.ready().await
     }

@@ -80,7 +80,9 @@ impl Login {
     pub async fn open(&self) -> Result<ServerConnection, LoginError> {
         let stream = self.stream().await?;
         let mut login = Conversation { login: self, stream, input: BytesMut::new(), output: BytesMut::new() };
-        to_server::startup(&mut login.output);
+        // No application_name: a client that sets none sees an empty one, as from PostgreSQL.
+        let parameters = [("user", self.user.as_str()), ("database", self.endpoint.database.as_str()), ("client_encoding", "UTF8")];
+        to_server::startup(&mut login.output, &parameters);
         login.authenticate().await?;
         login.ready().await
     }

@@ -76,6 +76,8 @@ pub struct ServerConnection {
     pub prepared: LruCache<u64, ()>,
     /// Id of the unnamed statement, 0 for none.
     pub unnamed: u64,
+    /// The schema under which its statements were prepared; under another they may have other result types.
+    pub schema_version: u64,
     pub opened_at: Instant,
     /// When the connection should be replaced.
     pub expires_at: Instant,
@@ -108,6 +110,7 @@ impl ServerConnection {
             settings: Arc::default(),
             prepared: LruCache::new(NonZeroUsize::new(prepared_max.max(1)).expect("at least one")),
             unnamed: 0,
+            schema_version: 0,
             opened_at: now,
             expires_at: now,
             idle_since: now,

@@ -97,6 +97,7 @@ impl Learner {
     async fn learn(&self) {
         let (map, rules, known) = (Arc::clone(&self.view.map()), Arc::clone(&self.view.rules()), Arc::clone(&self.view.schema()));
         match load_schema(&map, &rules, &self.control, known.version + 1).await {
+            Ok(schema) if schema.holds_the_same(&known) => {}
             Ok(schema) => self.view.publish_schema(Arc::new(schema)),
             Err(error) => warn!(error = %format!("{error:#}"), "the schema could not be read again"),
         }

@@ -95,7 +95,16 @@ impl Session {
         };
         self.cancel.slot.enter(&server.identity);
         let mut link = Link { shard, primary, wrote: false, unsynced: false, broken: false, server };
-        if let Err(failure) = self.settings.apply(&mut link.server, self.transaction.settings_at_start()).await {
+        let schema_version = self.shared.view.schema().version;
+        let mut ready = Ok(());
+        if link.server.schema_version != schema_version {
+            ready = forget_prepared(&mut link.server).await;
+            link.server.schema_version = schema_version;
+        }
+        if ready.is_ok() {
+            ready = self.settings.apply(&mut link.server, self.transaction.settings_at_start()).await;
+        }
+        if let Err(failure) = ready {
             self.discard(link);
             return Err(failure);
         }
@@ -288,4 +297,14 @@ impl Session {
             expected.forward_ready = forward_ready;
         }
     }
+}
+
+/// After DDL: statements prepared before it might fail with "cached plan must not change result type".
+async fn forget_prepared(server: &mut Checkout) -> Result<(), Failure> {
+    server.unnamed = 0;
+    if !server.prepared.is_empty() {
+        server.prepared.clear();
+        ask(server, "DEALLOCATE ALL").await?;
+    }
+    Ok(())
 }

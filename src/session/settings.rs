@@ -1,5 +1,6 @@
 //! The client's settings: tracked here, applied to a server connection only where it differs.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use crate::backend::settings::{list_elements, statement};
@@ -50,8 +51,10 @@ pub(super) struct ClientSettings {
     pub(super) standard_strings: bool,
     /// The client's encoding is not UTF-8.
     pub(super) other_encoding: bool,
-    /// Grows when something changes that plans depend on.
+    /// Tells this client's temporary tables from all others'; 0 without any.
     pub(super) context: u64,
+    /// A hash of the settings that plans depend on.
+    plan_settings: u64,
 }
 
 impl ClientSettings {
@@ -68,7 +71,13 @@ impl ClientSettings {
             standard_strings: true,
             other_encoding: false,
             context: 0,
+            plan_settings: 0,
         }
+    }
+
+    /// What plans depend on of this client.
+    pub(super) fn plan_context(&self) -> u64 {
+        self.context ^ self.plan_settings
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
@@ -133,12 +142,14 @@ impl ClientSettings {
             }
         }
         self.search_path = schemas.into();
+        let hasher = foldhash::quality::FixedState::default();
         let text = |name: &str| self.current.get(name).map(list_elements).and_then(|mut elements| elements.pop());
         self.standard_strings =
             !text("standard_conforming_strings").is_some_and(|value| matches!(value.as_str(), "off" | "false" | "no" | "0"));
         self.other_encoding = text("client_encoding").is_some_and(|value| {
             !matches!(value.replace(['-', '_'], "").to_ascii_lowercase().as_str(), "utf8" | "unicode" | "sqlascii" | "default")
         });
+        self.plan_settings = hasher.hash_one((&self.search_path, self.standard_strings, self.other_encoding));
     }
 }
 

@@ -106,6 +106,12 @@ impl Schema {
         }
     }
 
+    /// Whether both hold the same, whatever their versions.
+    #[must_use]
+    pub fn holds_the_same(&self, other: &Self) -> bool {
+        self.relations == other.relations && self.functions == other.functions
+    }
+
     /// The same with `relation` added or replaced: what a transaction sees of its own DDL.
     #[must_use]
     pub fn with_relation(&self, relation: Relation) -> Self {

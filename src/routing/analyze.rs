@@ -114,7 +114,7 @@ impl<'a> Analyzer<'a> {
     fn body(&mut self, query: &Query, scope: &Scope<'_>, parent: RegionId, link: bool) -> Output {
         let link = link && !query.limited && !query.locking;
         if let Body::Select(select) = &query.body {
-            return self.select(select, query, scope, parent, link);
+            return self.select((select, query), scope, parent, link);
         }
         self.inspect_all(query.order_by.iter().chain(&query.limits), scope, parent);
         match &query.body {
@@ -125,10 +125,10 @@ impl<'a> Analyzer<'a> {
         }
     }
 
-    fn select(&mut self, select: &Select, query: &Query, scope: &Scope<'_>, parent: RegionId, link: bool) -> Output {
+    fn select(&mut self, (select, query): (&Select, &Query), scope: &Scope<'_>, parent: RegionId, link: bool) -> Output {
         let region = self.regions.region(Some(parent));
         let mut padded = Vec::new();
-        let ranges = self.from_list(&select.from, scope, region, &mut padded);
+        let ranges = self.ranges_of_list(&select.from, scope, region, &mut padded);
         let scope = scope.within(&ranges);
         if let Some(filter) = &select.filter {
             self.condition(filter, &scope, region);
@@ -213,11 +213,11 @@ impl<'a> Analyzer<'a> {
                         Some(name) => {
                             let term = scope.term(expr);
                             let value = self.value(expr);
-                            self.output(&mut output, name, term, value, place);
+                            self.output(&mut output, name, (term, value), place);
                         }
                         None => {
                             let value = self.value(expr);
-                            self.output(&mut output, UNNAMED, None, value, place);
+                            self.output(&mut output, UNNAMED, (None, value), place);
                             output.open = true;
                         }
                     }
@@ -233,19 +233,19 @@ impl<'a> Analyzer<'a> {
         output.open |= ranges.unclear;
         output.shifted |= ranges.unclear || !merged.is_empty();
         for (name, term) in merged {
-            self.output(output, name, *term, None, place);
+            self.output(output, name, (*term, None), place);
         }
         let wanted = |name: &str| qualifier.last().is_none_or(|qualifier| qualifier == name);
         for range in ranges.list.iter().filter(|range| wanted(&range.name)) {
             output.open |= range.open;
             output.shifted |= range.open || range.shifted;
             for (name, term) in range.columns.iter().filter(|(name, _)| !merged.iter().any(|(other, _)| other == name)) {
-                self.output(output, name, Some(*term), None, place);
+                self.output(output, name, (Some(*term), None), place);
             }
         }
     }
 
-    fn output(&mut self, output: &mut Output, name: &str, inner: Option<Term>, value: Option<Value>, place: Place) {
+    fn output(&mut self, output: &mut Output, name: &str, (inner, value): (Option<Term>, Option<Value>), place: Place) {
         let family = match (inner, value) {
             (Some(inner), _) => self.regions.family(inner),
             (None, Some(value)) => self.value_family(value),

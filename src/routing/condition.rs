@@ -28,10 +28,10 @@ impl Analyzer<'_> {
     }
 
     fn equal(&mut self, (left, right): (&Expr, &Expr), null_safe: bool, scope: &Scope<'_>, region: RegionId) {
-        if let (Expr::Row(lefts), Expr::Row(rights)) = (left, right) {
-            if lefts.len() == rights.len() {
-                return lefts.iter().zip(rights).for_each(|pair| self.equal(pair, null_safe, scope, region));
-            }
+        if let (Expr::Row(lefts), Expr::Row(rights)) = (left, right)
+            && lefts.len() == rights.len()
+        {
+            return lefts.iter().zip(rights).for_each(|pair| self.equal(pair, null_safe, scope, region));
         }
         let left = self.operand(left, scope, region);
         let right = self.operand(right, scope, region);

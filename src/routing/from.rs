@@ -69,16 +69,16 @@ impl Analyzer<'_> {
         output
     }
 
-    pub(crate) fn from_list(&mut self, items: &[FromItem], scope: &Scope<'_>, region: RegionId, padded: &mut Vec<RegionId>) -> Ranges {
+    pub(crate) fn ranges_of_list(&mut self, items: &[FromItem], scope: &Scope<'_>, region: RegionId, padded: &mut Vec<RegionId>) -> Ranges {
         let mut ranges = Ranges::default();
         for item in items {
-            let more = self.from_item(item, From { scope, before: &ranges, region }, padded);
+            let more = self.ranges_of(item, From { scope, before: &ranges, region }, padded);
             ranges.add(more);
         }
         ranges
     }
 
-    pub(crate) fn from_item(&mut self, item: &FromItem, at: From<'_>, padded: &mut Vec<RegionId>) -> Ranges {
+    pub(crate) fn ranges_of(&mut self, item: &FromItem, at: From<'_>, padded: &mut Vec<RegionId>) -> Ranges {
         match item {
             FromItem::Table(table) => self.table(table, at),
             FromItem::Derived { query, alias, lateral } => {
@@ -109,10 +109,10 @@ impl Analyzer<'_> {
             JoinKind::Right => (below(self), at.region),
             JoinKind::Full => (below(self), below(self)),
         };
-        let left = self.from_item(&join.left, From { region: left_region, ..at }, padded);
+        let left = self.ranges_of(&join.left, From { region: left_region, ..at }, padded);
         let mut before = at.before.clone();
         before.add(left.clone());
-        let right = self.from_item(&join.right, From { region: right_region, before: &before, ..at }, padded);
+        let right = self.ranges_of(&join.right, From { region: right_region, before: &before, ..at }, padded);
         // Where its ON holds: everywhere for an inner join, for the padded side of an outer one, nowhere else.
         let holds = match join.kind {
             JoinKind::Inner => Some(at.region),
@@ -167,16 +167,16 @@ impl Analyzer<'_> {
             self.inspect_all(arguments, at.scope, at.region);
             self.facts.differs("TABLESAMPLE");
         }
-        if table.name.schema.is_none() {
-            if let Some((common, defined)) = at.scope.common(&table.name.name) {
-                if common.open.get() {
-                    common.uses.set(common.uses.get() + 1);
-                    let name = table.alias.name.clone().unwrap_or_else(|| table.name.name.clone());
-                    return one(Range { name, schema: None, columns: Vec::new(), open: true, shifted: true });
-                }
-                let output = self.expand(common, defined, at.region);
-                return one(range_of(output, &table.alias, &common.table.columns, table.name.name.clone()));
+        if table.name.schema.is_none()
+            && let Some((common, defined)) = at.scope.common(&table.name.name)
+        {
+            if common.open.get() {
+                common.uses.set(common.uses.get() + 1);
+                let name = table.alias.name.clone().unwrap_or_else(|| table.name.name.clone());
+                return one(Range { name, schema: None, columns: Vec::new(), open: true, shifted: true });
             }
+            let output = self.expand(common, defined, at.region);
+            return one(range_of(output, &table.alias, &common.table.columns, table.name.name.clone()));
         }
         let name = table.alias.name.clone().unwrap_or_else(|| table.name.name.clone());
         match self.resolve(&table.name) {

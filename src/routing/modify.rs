@@ -62,7 +62,7 @@ impl Analyzer<'_> {
             let target = analyzer.target(&merge.table, merge.alias.as_ref(), Some(matched));
             let mut padded = Vec::new();
             let nothing = Ranges::default();
-            let mut ranges = analyzer.from_item(&merge.source, From { scope, before: &nothing, region }, &mut padded);
+            let mut ranges = analyzer.ranges_of(&merge.source, From { scope, before: &nothing, region }, &mut padded);
             let source = ranges.clone();
             ranges.list.push(target.range.clone());
             let inside = scope.within(&ranges);
@@ -228,7 +228,7 @@ impl Analyzer<'_> {
         let mut padded = Vec::new();
         let mut ranges = Ranges { list: vec![target.range.clone()], ..Ranges::default() };
         for item in items {
-            let more = self.from_item(item, From { scope, before: &ranges, region }, &mut padded);
+            let more = self.ranges_of(item, From { scope, before: &ranges, region }, &mut padded);
             ranges.add(more);
         }
         (ranges, padded)

@@ -14,6 +14,7 @@ use crate::sql::literal::Literal;
 use crate::sql::parse::{ParseError, parse};
 use crate::sql::tables::{names_from, names_outside_strings};
 use crate::sql::template::Scan;
+use crate::topology::key::KeyFamily;
 use crate::topology::schema::Relation;
 use crate::topology::{KeyType, Placement};
 
@@ -32,10 +33,10 @@ impl Planner<'_> {
             Some(data) => self.plan_data(cursor, &classified, data, scan.literals()),
             None => self.plan_utility(cursor, classified.command),
         };
-        if comment.reference {
-            if let Command::Ddl(ddl) | Command::Pinning { ddl: Some(ddl), .. } = &mut plan.command {
-                ddl.as_reference = true;
-            }
+        if comment.reference
+            && let Command::Ddl(ddl) | Command::Pinning { ddl: Some(ddl), .. } = &mut plan.command
+        {
+            ddl.as_reference = true;
         }
         plan.comment = comment;
         plan
@@ -137,8 +138,10 @@ impl Planner<'_> {
             ),
             (Placement::Reference | Placement::Single, _) => return Plan { hinted: Hinted::ByComment, ..home },
         };
-        let hinted = if relation.placement == Placement::Reference { Hinted::Never } else { Hinted::Always };
-        Plan { decision: Decision::Refused(refusal), hinted, ..home }
+        match &relation.placement {
+            Placement::Sharded { key_type, .. } => Plan { decision: Decision::Refused(refusal), key_type: *key_type, ..home },
+            _ => Plan { decision: Decision::Refused(refusal), hinted: Hinted::Never, ..home },
+        }
     }
 
     /// DO and CALL: refused when what they run names a table that is not on the home shard alone.
@@ -167,15 +170,20 @@ impl Planner<'_> {
         self.schema.relation(name.schema.as_deref(), &name.name, self.search_path).map(AsRef::as_ref)
     }
 
-    /// The type of a hint's key: the statement's, else that of some sharded table.
+    /// The type of a hint's key: the statement's, else that of all sharded tables, else text, which is hashed as it is written.
     fn key_type(&self, of_statement: Option<KeyType>) -> KeyType {
-        let of_schema = || {
-            self.schema.relations().find_map(|relation| match &relation.placement {
+        of_statement.unwrap_or_else(|| {
+            let mut types = self.schema.relations().filter_map(|relation| match &relation.placement {
                 Placement::Sharded { key_type, .. } => Some(*key_type),
                 _ => None,
-            })
-        };
-        of_statement.or_else(of_schema).unwrap_or(KeyType::Text)
+            });
+            let first = types.next().unwrap_or(KeyType::Text);
+            if !types.all(|other| other.family() == first.family()) {
+                return KeyType::Text;
+            }
+            // Whichever of smallint, integer and bigint comes first.
+            if first.family() == KeyFamily::Integer { KeyType::BigInt } else { first }
+        })
     }
 }
 

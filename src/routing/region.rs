@@ -60,10 +60,11 @@ impl Regions {
     /// Both terms are equal wherever `region`'s conditions hold. Types whose equality differs are kept apart.
     pub(crate) fn equate(&mut self, region: RegionId, left: Term, right: Term) {
         let family = self.family(left);
-        if family.is_some() && family == self.family(right) {
-            if let Some(region) = self.regions.get_mut(region) {
-                region.equalities.push((left, right));
-            }
+        if family.is_some()
+            && family == self.family(right)
+            && let Some(region) = self.regions.get_mut(region)
+        {
+            region.equalities.push((left, right));
         }
     }
 

@@ -134,10 +134,10 @@ impl<'e> Scope<'e> {
     pub(crate) fn common(&self, name: &str) -> Option<(&'e Common<'e>, &Self)> {
         let mut scope = Some(self);
         while let Some(here) = scope {
-            if let Layer::Common(common) = here.layer {
-                if common.table.name == name {
-                    return Some((common, here));
-                }
+            if let Layer::Common(common) = here.layer
+                && common.table.name == name
+            {
+                return Some((common, here));
             }
             scope = here.parent;
         }

@@ -80,3 +80,6 @@ fn one(word: &str, value: Option<String>, hint: &mut CommentHint) {
 fn is_between(c: char) -> bool {
     c.is_whitespace() || c == ',' || c == ';'
 }
+
+#[cfg(test)]
+mod tests;

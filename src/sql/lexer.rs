@@ -132,10 +132,10 @@ impl<'a> Lexer<'a> {
     #[inline]
     fn word(&mut self, first: u8) -> Result<TokenKind, ScanError> {
         let second = self.peek(1);
-        if second == b'\'' || (second == b'&' && matches!(first, b'u' | b'U')) {
-            if let Some(kind) = self.prefixed(first)? {
-                return Ok(kind);
-            }
+        if (second == b'\'' || (second == b'&' && matches!(first, b'u' | b'U')))
+            && let Some(kind) = self.prefixed(first)?
+        {
+            return Ok(kind);
         }
         let rest = self.text.get(self.at..).unwrap_or_default();
         self.at += rest.iter().position(|byte| !is_word(*byte)).unwrap_or(rest.len());

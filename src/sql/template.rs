@@ -230,3 +230,6 @@ impl Splitter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -327,3 +327,6 @@ fn scope(rest: &mut Cursor<'_>) -> Scope {
     rest.accept_word("session");
     Scope::Session
 }
+
+#[cfg(test)]
+mod tests;

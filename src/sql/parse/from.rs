@@ -7,9 +7,9 @@ use crate::sql::parse::{ParseError, Parsed, Parser, TABLES_MAX};
 
 impl Parser<'_> {
     /// One item between commas: a table with the joins behind it.
-    pub(super) fn from_item(&mut self) -> Parsed<FromItem> {
+    pub(super) fn joined_item(&mut self) -> Parsed<FromItem> {
         self.nested(|parser| {
-            let mut left = parser.from_primary()?;
+            let mut left = parser.table_item()?;
             let mut joins = 0;
             while let Some(join) = parser.join_words()? {
                 joins += 1;
@@ -25,7 +25,7 @@ impl Parser<'_> {
     fn join(&mut self, left: FromItem, (kind, form): (JoinKind, JoinForm)) -> Parsed<FromItem> {
         if form == JoinForm::Conditional {
             // `a JOIN b JOIN c ON … ON …`: the right side has joins of its own before this join's condition.
-            let mut right = self.from_primary()?;
+            let mut right = self.table_item()?;
             while !self.cursor.is_one_of(&["on", "using"]) {
                 let Some(inner) = self.join_words()? else { return Err(ParseError::NotUnderstood) };
                 right = self.nested(|parser| parser.join(right, inner))?;
@@ -34,7 +34,7 @@ impl Parser<'_> {
             return Ok(FromItem::Join(Box::new(Join { kind, left, right, condition, alias })));
         }
         let condition = if form == JoinForm::Natural { JoinCondition::Natural } else { JoinCondition::None };
-        let right = self.from_primary()?;
+        let right = self.table_item()?;
         Ok(FromItem::Join(Box::new(Join { kind, left, right, condition, alias: Alias::default() })))
     }
 
@@ -43,9 +43,7 @@ impl Parser<'_> {
             return Ok(Some((JoinKind::Inner, JoinForm::Cross)));
         }
         let natural = self.cursor.accept_word("natural");
-        let kind = if self.cursor.accept_word("join") {
-            Some(JoinKind::Inner)
-        } else if self.cursor.accept_words(&["inner", "join"]) {
+        let kind = if self.cursor.accept_word("join") || self.cursor.accept_words(&["inner", "join"]) {
             Some(JoinKind::Inner)
         } else {
             let sides = [("left", JoinKind::Left), ("right", JoinKind::Right), ("full", JoinKind::Full)];
@@ -76,29 +74,27 @@ impl Parser<'_> {
         Ok((JoinCondition::Using(columns), Alias::default()))
     }
 
-    fn from_primary(&mut self) -> Parsed<FromItem> {
+    fn table_item(&mut self) -> Parsed<FromItem> {
         self.tables += 1;
         if self.tables > TABLES_MAX {
             return Err(ParseError::TooComplex);
         }
         let lateral = self.cursor.accept_word("lateral");
         if self.cursor.is_mark(b'(') {
-            return self.from_parenthesis(lateral);
+            return self.item_in_parentheses(lateral);
         }
         if self.cursor.is_words(&["rows", "from"]) && self.cursor.is_mark_at(2, b'(') {
             return self.rows_from();
         }
-        if !lateral {
-            if let Some(table) = self.table()? {
-                return Ok(FromItem::Table(table));
-            }
+        if !lateral && let Some(table) = self.table()? {
+            return Ok(FromItem::Table(table));
         }
-        let call = self.from_call()?;
+        let call = self.table_function()?;
         let alias = self.function_alias()?;
         Ok(FromItem::Functions { calls: vec![call], alias })
     }
 
-    fn from_parenthesis(&mut self, lateral: bool) -> Parsed<FromItem> {
+    fn item_in_parentheses(&mut self, lateral: bool) -> Parsed<FromItem> {
         if self.is_query_in_from() {
             self.expect_mark(b'(')?;
             let query = Box::new(self.nested(Self::query)?);
@@ -110,7 +106,7 @@ impl Parser<'_> {
             return Err(ParseError::NotUnderstood);
         }
         self.expect_mark(b'(')?;
-        let item = self.from_item()?;
+        let item = self.joined_item()?;
         self.expect_mark(b')')?;
         let alias = self.alias()?;
         match item {
@@ -184,7 +180,7 @@ impl Parser<'_> {
         Ok(Alias { name, columns })
     }
 
-    fn from_call(&mut self) -> Parsed<Expr> {
+    fn table_function(&mut self) -> Parsed<Expr> {
         match self.primary()? {
             call @ Expr::Call(_) => Ok(call),
             _ => Err(ParseError::NotUnderstood),
@@ -196,7 +192,7 @@ impl Parser<'_> {
         self.expect_word("from")?;
         self.expect_mark(b'(')?;
         let calls = self.list(|parser| {
-            let call = parser.from_call()?;
+            let call = parser.table_function()?;
             if parser.cursor.accept_word("as") {
                 parser.column_definitions()?;
             }

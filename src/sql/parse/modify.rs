@@ -143,7 +143,7 @@ impl Parser<'_> {
         let (table, alias) = self.target_table()?;
         self.expect_word("set")?;
         let sets = self.assignments()?;
-        let from = if self.cursor.accept_word("from") { self.list(Self::from_item)? } else { Vec::new() };
+        let from = if self.cursor.accept_word("from") { self.list(Self::joined_item)? } else { Vec::new() };
         let (filter, current_of) = self.filter()?;
         let returning = self.returning()?;
         Ok(Update { with, table, alias, sets, from, filter, current_of, returning })
@@ -152,7 +152,7 @@ impl Parser<'_> {
     fn delete(&mut self, with: With) -> Parsed<Delete> {
         self.expect_word("from")?;
         let (table, alias) = self.target_table()?;
-        let using = if self.cursor.accept_word("using") { self.list(Self::from_item)? } else { Vec::new() };
+        let using = if self.cursor.accept_word("using") { self.list(Self::joined_item)? } else { Vec::new() };
         let (filter, current_of) = self.filter()?;
         let returning = self.returning()?;
         Ok(Delete { with, table, alias, using, filter, current_of, returning })
@@ -174,7 +174,7 @@ impl Parser<'_> {
         self.expect_word("into")?;
         let (table, alias) = self.target_table()?;
         self.expect_word("using")?;
-        let source = self.from_item()?;
+        let source = self.joined_item()?;
         self.expect_word("on")?;
         let on = self.expression()?;
         let mut clauses = Vec::new();

@@ -92,7 +92,7 @@ impl Parser<'_> {
             select.into = Some(self.into()?);
         }
         if self.cursor.accept_word("from") {
-            select.from = self.list(Self::from_item)?;
+            select.from = self.list(Self::joined_item)?;
         }
         if self.cursor.accept_word("where") {
             select.filter = Some(self.expression()?);

@@ -15,7 +15,7 @@ impl Analyzer<'_> {
         if volatility != Some(Volatility::Immutable) || call.ordered || call.window || depends_on_order(name) {
             self.facts.differs(&format!("{name}()"));
         }
-        self.facts.advisory_lock |= takes_advisory_lock(name);
+        self.facts.session_state |= leaves_session_state(name);
         let facts = self.planner.schema.function(name);
         if facts.is_some_and(|facts| facts.names_sharded_table) {
             self.facts.refuse_unless_hinted(Refusal::with_routing_hint(
@@ -78,9 +78,9 @@ fn depends_on_order(name: &str) -> bool {
         || name.starts_with("json_")
 }
 
-/// Locks that outlive their transaction.
-fn takes_advisory_lock(name: &str) -> bool {
-    matches!(name, "pg_advisory_lock" | "pg_advisory_lock_shared" | "pg_try_advisory_lock" | "pg_try_advisory_lock_shared")
+/// State that outlives its transaction and is followed nowhere: locks, and settings whose name or value is no literal.
+fn leaves_session_state(name: &str) -> bool {
+    matches!(name, "pg_advisory_lock" | "pg_advisory_lock_shared" | "pg_try_advisory_lock" | "pg_try_advisory_lock_shared" | "set_config")
 }
 
 fn reads_a_text_query(name: &str) -> bool {

@@ -60,8 +60,8 @@ pub(crate) struct Facts {
     pub volatile: Option<String>,
     /// A function or clause whose value may differ from shard to shard, for writes that run on all.
     pub differing: Option<String>,
-    /// Session advisory locks are taken.
-    pub advisory_lock: bool,
+    /// Session advisory locks are taken, or set_config is called.
+    pub session_state: bool,
     pub too_complex: bool,
 }
 

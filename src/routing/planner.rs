@@ -222,7 +222,7 @@ fn for_form(decision: Decision, form: Form, facts: &Facts) -> Decision {
 
 /// A replica may answer what reads, locks nothing, and calls only functions without effects.
 fn access(facts: &Facts, decision: &Decision, form: Form) -> Access {
-    let reads = !facts.writes && !facts.locking && facts.volatile.is_none() && !facts.advisory_lock;
+    let reads = !facts.writes && !facts.locking && facts.volatile.is_none() && !facts.session_state;
     let somewhere = match decision {
         Decision::Any | Decision::Bound(_) | Decision::Refused(_) => true,
         // Catalogs are read where DDL has just been done.
@@ -265,7 +265,7 @@ fn command(command: Command, statement: &Statement, facts: &Facts) -> Command {
             Command::Ddl(ddl)
         };
     }
-    if facts.advisory_lock { Command::Pinning { temporary_tables: Vec::new(), ddl: None } } else { command }
+    if facts.session_state { Command::Pinning { temporary_tables: Vec::new(), ddl: None } } else { command }
 }
 
 fn selected_into(statement: &Statement) -> Option<&crate::sql::ast::Into> {

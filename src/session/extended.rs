@@ -14,7 +14,7 @@ use crate::session::prepared::{Prepared, unknown_statement};
 use crate::sql::command::Command;
 use crate::topology::ShardId;
 use crate::wire::from_client::{self, Target};
-use crate::wire::{DecodeError, PlainError, SqlState, to_client, to_server};
+use crate::wire::{DecodeError, SqlState, to_client, to_server};
 
 /// What a portal stands for.
 #[derive(Clone, Debug)]
@@ -197,7 +197,8 @@ impl Session {
         };
         self.batch.insert_portal(message.portal, portal);
         self.shared.counters.single.add(1);
-        self.note_state(&plan.command, shard)
+        self.note_state(&plan.command, shard);
+        Ok(())
     }
 
     /// The shard on which a portal is made.
@@ -218,7 +219,7 @@ impl Session {
     }
 
     /// Follows what a statement will do to its server's session.
-    fn note_state(&mut self, command: &Command, shard: ShardId) -> Result<(), Failure> {
+    fn note_state(&mut self, command: &Command, shard: ShardId) {
         match command {
             Command::Pinning { temporary_tables, .. } => {
                 self.pinned = true;
@@ -231,14 +232,10 @@ impl Session {
                 self.pinned |= *hold;
                 self.statements.note_cursor(name, shard);
             }
-            Command::SetConfig { .. } => {
-                let error =
-                    PlainError::new(SqlState::FEATURE_NOT_SUPPORTED, "set_config() in the extended query protocol is not supported");
-                return Err(Failure::report(error.hint("Use SET, or send the SELECT by the simple query protocol.")));
-            }
+            // Not followed here: what it sets stays with the connection, and the connection with the client.
+            Command::SetConfig { .. } => self.pinned = true,
             _ => {}
         }
-        Ok(())
     }
 
     pub(super) async fn describe(&mut self, body: &Bytes) -> Result<(), Failure> {

@@ -41,6 +41,14 @@ impl Fixture {
         Ok(&cluster.dsn)
     }
 
+    /// What one client wrote, another may read late; here it must be everywhere first.
+    pub(crate) fn wait_for_replicas(&self) -> Result<()> {
+        match self.cluster.get() {
+            Some(Ok(cluster)) => cluster.wait_for_replicas(),
+            _ => Ok(()),
+        }
+    }
+
     /// Ends every server.
     pub(crate) fn stop(&self) {
         for server in [&self.plain, &self.second] {

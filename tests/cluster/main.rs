@@ -50,6 +50,7 @@ const TESTS: &[(&str, Test)] = &[
     ("hints::hints_choose_the_shard", hints::hints_choose_the_shard),
     ("hints::explain_route_tells", hints::explain_route_tells),
     ("sessions::settings_do_not_leak", sessions::settings_do_not_leak),
+    ("sessions::set_config_does_not_leak", sessions::set_config_does_not_leak),
     ("sessions::timeouts_are_ones_own", sessions::timeouts_are_ones_own),
     ("sessions::prepared_names_are_ones_own", sessions::prepared_names_are_ones_own),
     ("sessions::changed_tables_are_prepared_anew", sessions::changed_tables_are_prepared_anew),

@@ -54,6 +54,33 @@ pub(crate) fn settings_do_not_leak(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
+/// set_config in forms that cannot be followed: parameters, several at once, by either protocol.
+pub(crate) fn set_config_does_not_leak(fixture: &Fixture) -> Result<()> {
+    let proxy = narrow(fixture, "2")?;
+    let mut other = Connection::connect(&proxy.dsn)?;
+    let usual = other.value("show work_mem")?;
+    for turn in 0..4 {
+        let mut client = Connection::connect(&proxy.dsn)?;
+        match turn {
+            0 => drop(batch(&mut client, &[parse("s", "select set_config('work_mem', $1, false)"), bind("s", "11MB"), execute()])?),
+            1 => drop(client.query("select set_config('work_mem', '11MB', false), set_config('my.x', 'y', false)")?),
+            2 => {
+                drop(batch(&mut client, &[parse("s", "select set_config('work_mem', '11MB', $1::text = 'x')"), bind("s", "y"), execute()])?)
+            }
+            _ => drop(client.query("select set_config('work_' || 'mem', '11MB', false) from pg_class limit 1")?),
+        }
+        ensure!(client.value("show work_mem")? == "11MB", "form {turn} was forgotten");
+        for _ in 0..4 {
+            ensure!(other.value("show work_mem")? == usual, "form {turn} leaked");
+        }
+        drop(client);
+        for _ in 0..4 {
+            ensure!(other.value("show work_mem")? == usual, "form {turn} leaked when its client had left");
+        }
+    }
+    Ok(())
+}
+
 /// A timeout that one client set ends its own statement and no other's.
 pub(crate) fn timeouts_are_ones_own(fixture: &Fixture) -> Result<()> {
     let proxy = narrow(fixture, "1")?;

@@ -80,6 +80,22 @@ impl Cluster {
         self.folder.stop();
     }
 
+    /// Until every replica has replayed what its primary has written by now.
+    pub(crate) fn wait_for_replicas(&self) -> Result<()> {
+        for shard in &self.shards {
+            let position = Connection::connect(&shard.primary)?.value("select pg_current_wal_insert_lsn()")?;
+            for replica in &shard.replicas {
+                let mut replica = Connection::connect(replica)?;
+                let replayed = format!("select pg_last_wal_replay_lsn() >= '{position}'::pg_lsn - 64");
+                eventually(Duration::from_secs(10), || match replica.value(&replayed)?.as_str() {
+                    "t" => Ok(()),
+                    _ => bail!("a replica does not reach {position}"),
+                })?;
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn connect(&self) -> Result<Connection> {
         Connection::connect(&self.dsn)
     }

@@ -13,6 +13,7 @@ use crate::connection::Connection;
 use crate::dsn::Dsn;
 use crate::fixture::Fixture;
 use crate::wire::play::{Transcript, play};
+use crate::wire::script::Step;
 
 /// The scripts, by name.
 pub(crate) fn scripts() -> Vec<(String, PathBuf)> {
@@ -39,6 +40,9 @@ pub(crate) fn lay_tables(dsn: &Dsn) -> Result<()> {
 pub(crate) fn converse(path: &Path, fixture: &Fixture) -> Result<()> {
     let steps = script::parse(&std::fs::read_to_string(path)?)?;
     let (plain, subject) = (fixture.plain()?, fixture.wire_subject()?);
+    set_up(&steps, plain)?;
+    set_up(&steps, subject)?;
+    fixture.wait_for_replicas()?;
     let (expected, outcome) = play(&steps, plain);
     outcome.with_context(|| format!("the plain server; it said\n{}", tell(&expected)))?;
     ensure!(!expected.is_empty(), "the script reads nothing");
@@ -51,6 +55,15 @@ pub(crate) fn converse(path: &Path, fixture: &Fixture) -> Result<()> {
         println!("{}\n{}", path.display(), tell(&expected));
     }
     outcome
+}
+
+fn set_up(steps: &[(usize, Step)], dsn: &Dsn) -> Result<()> {
+    for (line, step) in steps {
+        if let Step::Setup(sql) = step {
+            Connection::connect(dsn)?.query(sql).with_context(|| format!("line {line}: setup {sql}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// The transcript without what each login says.

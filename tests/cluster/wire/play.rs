@@ -37,11 +37,6 @@ struct Player<'a> {
 
 impl Player<'_> {
     fn play(&mut self, steps: &[(usize, Step)]) -> Result<()> {
-        for (_, step) in steps {
-            if let Step::Setup(sql) = step {
-                Connection::connect(self.dsn)?.query(sql).with_context(|| format!("setup {sql}"))?;
-            }
-        }
         if !matches!(
             steps.iter().map(|(_, step)| step).find(|step| !matches!(step, Step::Setup(_))),
             Some(Step::Connect { .. } | Step::Open { .. })

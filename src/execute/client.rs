@@ -19,12 +19,14 @@ pub struct ClientIo {
     pub output: BytesMut,
     /// The client has closed its sending side.
     pub closed: bool,
+    /// Replies stay in `output` until it is known that all shards agree; a long one is sent all the same.
+    pub corked: bool,
 }
 
 impl ClientIo {
     #[must_use]
     pub fn new(stream: Stream) -> Self {
-        Self { stream, input: BytesMut::new(), output: BytesMut::new(), closed: false }
+        Self { stream, input: BytesMut::new(), output: BytesMut::new(), closed: false, corked: false }
     }
 
     /// Waits for more input; `false` at the end of the stream. While it waits, empty buffers hold no memory. Cancel safe.

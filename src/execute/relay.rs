@@ -112,7 +112,9 @@ pub async fn relay(
             if !server.output.is_empty() {
                 server.send().await.map_err(|_| RelayError::Server { last_words: None, cut: false })?;
             }
-            client.send().await.map_err(RelayError::Client)?;
+            if !client.corked {
+                client.send().await.map_err(RelayError::Client)?;
+            }
             return Ok(outcome);
         }
         std::future::poll_fn(|context| poll_wait(context, client, server)).await?;
@@ -125,12 +127,13 @@ fn poll_wait(context: &mut Context<'_>, client: &mut ClientIo, server: &mut Serv
         // The server's last words may still be in its socket.
         return Poll::Ready(last_words(context, server));
     }
+    client.corked &= client.output.len() < UNSENT_BYTES_MAX;
     if client.output.len() < UNSENT_BYTES_MAX
         && let Poll::Ready(read) = poll_read_server(context, server)
     {
         return Poll::Ready(read);
     }
-    while !client.output.is_empty() {
+    while !client.corked && !client.output.is_empty() {
         match client.stream.poll_send(context, &client.output) {
             Poll::Ready(Ok(sent)) => client.output.advance(sent),
             Poll::Ready(Err(error)) => return Poll::Ready(Err(RelayError::Client(error))),

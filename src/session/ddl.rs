@@ -35,30 +35,33 @@ impl Session {
             self.transaction.open_internal(self.settings.snapshot());
         }
         let creates_table = ddl.verb == DdlVerb::Create && matches!(ddl.object, DdlObject::Table | DdlObject::TableAs);
-        let changes_table = ddl.verb == DdlVerb::Alter && ddl.object == DdlObject::Table;
-        if creates_table {
+        let reply = if creates_table {
+            self.refuse_rows_of_shards(ddl)?;
+            let reply = self.withheld(text, &self.shards(Reach::Home)).await?;
             self.create_table(text, ddl).await?;
+            reply
         } else {
             let reach = self.reach(ddl)?;
-            self.run_on(text, reach).await?;
-            if changes_table {
+            let reply = self.withheld(text, &self.shards(reach)).await?;
+            if matches!((ddl.verb, ddl.object), (DdlVerb::Alter, DdlObject::Table) | (DdlVerb::Create, DdlObject::Index)) {
                 self.inspect_changed(ddl).await?;
             }
             self.note_objects(ddl, reach);
-        }
+            reply
+        };
         self.transaction.changes_schema = true;
         if alone {
             self.commit_links().await?;
         }
+        self.client.output.unsplit(reply);
         Ok(())
     }
 
-    async fn run_on(&mut self, text: &[u8], reach: Reach) -> Result<(), Failure> {
-        let shards = match reach {
+    fn shards(&self, reach: Reach) -> Vec<ShardId> {
+        match reach {
             Reach::Home => vec![self.pools.map.home],
             Reach::All => self.home_first(),
-        };
-        self.on_shards(text, &shards).await
+        }
     }
 
     /// All shards, the home shard first: its reply is the client's.
@@ -69,8 +72,8 @@ impl Session {
         shards
     }
 
-    /// CREATE TABLE: made on the home shard, looked at, and then made on the others if its rows live there too.
-    async fn create_table(&mut self, text: &[u8], ddl: &Ddl) -> Result<(), Failure> {
+    /// CREATE TABLE AS can only take the home shard's rows.
+    fn refuse_rows_of_shards(&self, ddl: &Ddl) -> Result<(), Failure> {
         let sharded =
             ddl.uses.iter().find(|name| self.placement(name).is_some_and(|placement| matches!(placement, Placement::Sharded { .. })));
         if let (DdlObject::TableAs, Some(name)) = (ddl.object, sharded) {
@@ -79,8 +82,11 @@ impl Session {
                 "Create the table first, then insert its rows by key.",
             ));
         }
-        let home = self.pools.map.home;
-        self.on_shards(text, &[home]).await?;
+        Ok(())
+    }
+
+    /// CREATE TABLE: made on the home shard already; it is looked at, and made on the others if its rows live there too.
+    async fn create_table(&mut self, text: &[u8], ddl: &Ddl) -> Result<(), Failure> {
         for name in &ddl.relations {
             let rules = self.rules_with(ddl, name);
             let Some(inspection) = self.inspect(name).await? else { continue };
@@ -279,12 +285,43 @@ impl Session {
             // Inside a transaction block PostgreSQL itself says that it cannot be.
             _ => vec![self.pools.map.home],
         };
-        let result = self.on_shards(text, &shards).await;
+        let result = if ddl.object == DdlObject::Index && ddl.verb == DdlVerb::Create && shards.len() > 1 {
+            self.index_concurrently(text, ddl, &shards).await
+        } else {
+            self.on_shards(text, &shards).await
+        };
+        self.settle_all().await?;
+        result?;
+        self.shared.view.changed().await;
+        Ok(())
+    }
+
+    async fn settle_all(&mut self) -> Result<(), Failure> {
         for at in (0..self.links.len()).rev() {
             self.settle(at).await?;
         }
-        result?;
-        self.shared.view.changed().await;
+        Ok(())
+    }
+
+    /// Made on the home shard, looked at, and made on the others; dropped again if the table cannot keep its promise.
+    async fn index_concurrently(&mut self, text: &[u8], ddl: &Ddl, shards: &[ShardId]) -> Result<(), Failure> {
+        let (home, others) = shards.split_at(1);
+        let reply = self.withheld(text, home).await?;
+        for name in &ddl.relations {
+            let Some(known) = self.relation(name) else { continue };
+            let Some(inspection) = self.inspect(name).await? else { continue };
+            let judged = inspection.judge(&self.rules_with(ddl, name), Some(&known.placement));
+            let Err(refusal) = judged else { continue };
+            if let DdlRefusal::Unique { constraint, .. } = &refusal {
+                let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+                let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS {}.{}", quoted(&known.schema), quoted(constraint));
+                let at = self.link(self.pools.map.home, Access::Write).await?;
+                self.ask_link(at, &drop).await?;
+            }
+            return Err(Failure::report(refusal));
+        }
+        self.on_others(text, others).await?;
+        self.client.output.unsplit(reply);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::execute::ask::drain;
 use crate::routing::{Access, Plan, Planner, Route, Values};
@@ -223,11 +223,30 @@ impl Session {
         if alone {
             self.transaction.open_internal(self.settings.snapshot());
         }
-        self.on_shards(text, &shards).await?;
+        let reply = self.withheld(text, &shards).await?;
         if alone {
             self.commit_links().await?;
         }
+        self.client.output.unsplit(reply);
         Ok(())
+    }
+
+    /// As [`Session::on_shards`], and takes back the reply: the client is told that it went well only when all of it has.
+    pub(super) async fn withheld(&mut self, text: &[u8], shards: &[ShardId]) -> Result<BytesMut, Failure> {
+        let before = self.client.output.len();
+        self.client.corked = true;
+        let outcome = self.on_shards(text, shards).await;
+        let whole = std::mem::take(&mut self.client.corked);
+        match outcome {
+            Ok(()) if whole => Ok(self.client.output.split_off(before)),
+            // A long reply, which has been sent in part.
+            Ok(()) => Ok(BytesMut::new()),
+            Err(Failure::Report(told)) if whole => {
+                self.client.output.truncate(before);
+                Err(Failure::Report(told))
+            }
+            Err(failure) => Err(failure),
+        }
     }
 
     /// Runs one statement on the given shards at the same time; the client gets the first one's reply.

@@ -34,11 +34,20 @@ impl Session {
             Command::Release(name) => self.release(name).await,
             Command::RollbackTo(name) => self.roll_back_to(name).await,
             Command::TwoPhase => Err(two_phase_refused()),
-            Command::Set { name, value, scope } => self.set(text, name, value.clone().map(SettingValue::Sql), *scope).await,
+            Command::Set { name, value, scope } => {
+                let result = self.set(text, name, value.clone().map(SettingValue::Sql), *scope).await;
+                self.give_back_idle().await.and(result)
+            }
             Command::SetConfig { name, value, scope } => self.set_config(text, plan, (name, value, *scope)).await,
             Command::SetTransaction { session } => self.set_transaction(text, *session).await,
-            Command::Reset { name } => self.reset(text, name).await,
-            Command::ResetAll => self.reset_all().await,
+            Command::Reset { name } => {
+                let result = self.reset(text, name).await;
+                self.give_back_idle().await.and(result)
+            }
+            Command::ResetAll => {
+                let result = self.reset_all().await;
+                self.give_back_idle().await.and(result)
+            }
             Command::ShowOwn { name } => self.show_own(name),
             Command::Discard(target) => self.discard_state(text, *target).await,
             Command::Prepare { name, types, statement } => self.prepare(text, name, types.clone(), statement.clone()).await,

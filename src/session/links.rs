@@ -261,6 +261,17 @@ impl Session {
         }
     }
 
+    /// Gives back what a command of the session's own has taken outside of a transaction.
+    pub(super) async fn give_back_idle(&mut self) -> Result<(), Failure> {
+        for at in (0..self.links.len()).rev() {
+            let idle = |link: &Link| !link.unsynced && link.server.expected.is_empty();
+            if !self.transaction.is_open() && self.links.get(at).is_some_and(idle) {
+                self.settle(at).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Gives every link back, rolling back what is open.
     pub(super) async fn give_back_all(&mut self) {
         let mut at = self.links.len();

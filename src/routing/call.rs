@@ -15,6 +15,7 @@ impl Analyzer<'_> {
         if volatility != Some(Volatility::Immutable) || call.ordered || call.window || depends_on_order(name) {
             self.facts.differs(&format!("{name}()"));
         }
+        self.sequence_state(name);
         self.facts.session_state |= leaves_session_state(name);
         let facts = self.planner.schema.function(name);
         if facts.is_some_and(|facts| facts.names_sharded_table) {
@@ -27,6 +28,17 @@ impl Analyzer<'_> {
             self.facts.refuse_unless_hinted(Refusal::with_routing_hint(
                 format!("function \"{name}\" reads tables that the proxy cannot see"),
                 "It runs a query that it is given as text.".to_owned(),
+            ));
+        }
+    }
+
+    /// The values of `currval` and `lastval` are a server connection's, which the next statement need not meet again.
+    fn sequence_state(&mut self, name: &str) {
+        if matches!(name, "currval" | "lastval") && self.has_sharded_tables() {
+            self.facts.refuse_unless_hinted(Refusal::unsupported(
+                format!("function \"{name}\" is not supported on a sharded database"),
+                "Its value belongs to the server connection that drew from the sequence, on whichever shard that was.".to_owned(),
+                "Use INSERT … RETURNING.".to_owned(),
             ));
         }
     }

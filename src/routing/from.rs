@@ -3,15 +3,14 @@
 use crate::routing::analyze::{Analyzer, Output};
 use crate::routing::facts::UseKey;
 use crate::routing::region::RegionId;
-use crate::routing::scope::{Common, Found, Layer, Range, Ranges, Scope};
-use crate::sql::ast::{Alias, CommonTable, Expr, FromItem, Join, JoinCondition, JoinKind, Statement, TableRef, With};
+use crate::routing::scope::{Found, Range, Ranges, Scope};
+use crate::sql::ast::{Alias, Expr, FromItem, Join, JoinCondition, JoinKind, Statement, TableRef};
 use crate::sql::command::ObjectName;
 use crate::sql::cursor::Tokens;
 use crate::sql::parse::parse;
 use crate::topology::Placement;
 use crate::topology::key::KeyFamily;
 use crate::topology::schema::{Relation, RelationKind};
-use std::cell::Cell;
 use std::sync::Arc;
 
 /// What a table's name is.
@@ -22,53 +21,6 @@ pub(crate) enum Named {
 }
 
 impl Analyzer<'_> {
-    /// Makes the tables of a WITH visible, one after another, and runs `then` in the innermost scope.
-    pub(crate) fn with(&mut self, with: &With, scope: &Scope<'_>, region: RegionId, then: &mut dyn FnMut(&mut Self, &Scope<'_>)) {
-        self.with_rest(&with.tables, with.recursive, (scope, region), then);
-    }
-
-    fn with_rest(
-        &mut self,
-        tables: &[CommonTable],
-        recursive: bool,
-        at: (&Scope<'_>, RegionId),
-        then: &mut dyn FnMut(&mut Self, &Scope<'_>),
-    ) {
-        let (scope, region) = at;
-        let Some((table, rest)) = tables.split_first() else { return then(self, scope) };
-        let writes = !matches!(table.statement, Statement::Query(_));
-        let returned = writes.then(|| self.nested_statement(&table.statement, scope, region));
-        let common = Common { table, recursive, returned, uses: Cell::new(0), open: Cell::new(false) };
-        let inner = Scope { parent: Some(scope), layer: Layer::Common(&common) };
-        self.with_rest(rest, recursive, (&inner, region), then);
-        if !writes && common.uses.get() == 0 {
-            let root = self.regions.region(None);
-            self.expand(&common, &inner, root);
-        }
-    }
-
-    /// The query of a WITH table, planned anew at each place that names it.
-    fn expand(&mut self, common: &Common<'_>, defined: &Scope<'_>, region: RegionId) -> Output {
-        common.uses.set(common.uses.get() + 1);
-        if let Some(returned) = &common.returned {
-            let mut output = returned.clone();
-            for column in &mut output.columns {
-                column.term = self.regions.term(self.regions.family(column.term), region);
-                self.export(region, column.term, &column.sets);
-            }
-            return output;
-        }
-        let Statement::Query(query) = &common.table.statement else { return Output::default() };
-        if !common.recursive {
-            let Some(outer) = defined.parent else { return Output::default() };
-            return self.query(query, outer, region, true);
-        }
-        common.open.set(true);
-        let output = self.query(query, defined, region, false);
-        common.open.set(false);
-        output
-    }
-
     pub(crate) fn ranges_of_list(&mut self, items: &[FromItem], scope: &Scope<'_>, region: RegionId, padded: &mut Vec<RegionId>) -> Ranges {
         let mut ranges = Ranges::default();
         for item in items {
@@ -170,10 +122,10 @@ impl Analyzer<'_> {
         if table.name.schema.is_none()
             && let Some((common, defined)) = at.scope.common(&table.name.name)
         {
-            if common.open.get() {
+            if let Some(assumed) = common.itself.borrow().as_deref() {
                 common.uses.set(common.uses.get() + 1);
-                let name = table.alias.name.clone().unwrap_or_else(|| table.name.name.clone());
-                return one(Range { name, schema: None, columns: Vec::new(), open: true, shifted: true });
+                let itself = self.itself(assumed, at.region);
+                return one(range_of(itself, &table.alias, &[], table.name.name.clone()));
             }
             let output = self.expand(common, defined, at.region);
             return one(range_of(output, &table.alias, &common.table.columns, table.name.name.clone()));

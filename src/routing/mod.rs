@@ -23,6 +23,7 @@ mod region;
 pub mod route;
 mod scope;
 mod value;
+mod with;
 
 pub use plan::{Access, Plan, Planner};
 pub use refusal::Refusal;

@@ -255,7 +255,7 @@ fn command(command: Command, statement: &Statement, facts: &Facts) -> Command {
             verb: DdlVerb::Create,
             object: DdlObject::TableAs,
             relations: vec![into.name.clone()],
-            uses: Vec::new(),
+            uses: facts.sharded.iter().map(|sharded| &sharded.table).chain(&facts.reference).chain(&facts.single).map(named).collect(),
             outside_transaction: false,
             as_reference: false,
         };
@@ -266,6 +266,10 @@ fn command(command: Command, statement: &Statement, facts: &Facts) -> Command {
         };
     }
     if facts.session_state { Command::Pinning { temporary_tables: Vec::new(), ddl: None } } else { command }
+}
+
+fn named(table: &String) -> ObjectName {
+    ObjectName { schema: None, name: table.clone() }
 }
 
 fn selected_into(statement: &Statement) -> Option<&crate::sql::ast::Into> {

@@ -1,8 +1,9 @@
 //! Names in a query: which table's column `user_id` or `o.user_id` means at a place.
 
 use crate::routing::analyze::Output;
-use crate::routing::region::Term;
+use crate::routing::region::{Term, ValueSet};
 use crate::sql::ast::{CommonTable, Expr};
+use crate::topology::key::KeyFamily;
 
 /// One table, subquery or function of a FROM.
 #[derive(Clone, Debug)]
@@ -101,8 +102,17 @@ pub(crate) struct Common<'e> {
     pub returned: Option<Output>,
     /// How often it has been named.
     pub uses: std::cell::Cell<usize>,
-    /// It is being planned: a name of it inside means itself.
-    pub open: std::cell::Cell<bool>,
+    /// It is being planned: a name of it inside means itself, of whose columns this much is taken for granted.
+    pub itself: std::cell::RefCell<Option<Vec<Assumed>>>,
+}
+
+/// A column of a recursive table as its own query sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Assumed {
+    pub name: String,
+    pub family: Option<KeyFamily>,
+    /// Holds all its values, by the part that is not recursive; the recursive part has to keep to it.
+    pub set: Option<ValueSet>,
 }
 
 impl<'e> Scope<'e> {

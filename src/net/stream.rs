@@ -5,7 +5,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
@@ -41,28 +41,23 @@ impl Stream {
 
     /// The poll form of [`Stream::read_some`].
     pub fn poll_read_some(&mut self, context: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
-        loop {
-            let outcome = match self {
-                Self::Tcp(stream) => {
-                    ready!(stream.poll_read_ready(context))?;
-                    buffer.reserve(READ_BYTES);
-                    stream.try_read_buf(buffer)
-                }
-                Self::Unix(stream) => {
-                    ready!(stream.poll_read_ready(context))?;
-                    buffer.reserve(READ_BYTES);
-                    stream.try_read_buf(buffer)
-                }
-                Self::Tls(stream) => {
-                    buffer.reserve(READ_BYTES);
-                    return pin!(stream.read_buf(buffer)).poll(context);
-                }
-                Self::Closed => return Poll::Ready(Ok(0)),
-            };
-            match outcome {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                outcome => return Poll::Ready(outcome),
+        // Not try_read: a poll_read that leaves room in the buffer has drained the socket, which saves the read that would say so.
+        match self {
+            Self::Tcp(stream) => {
+                ready!(stream.poll_read_ready(context))?;
+                buffer.reserve(READ_BYTES);
+                pin!(stream.read_buf(buffer)).poll(context)
             }
+            Self::Unix(stream) => {
+                ready!(stream.poll_read_ready(context))?;
+                buffer.reserve(READ_BYTES);
+                pin!(stream.read_buf(buffer)).poll(context)
+            }
+            Self::Tls(stream) => {
+                buffer.reserve(READ_BYTES);
+                pin!(stream.read_buf(buffer)).poll(context)
+            }
+            Self::Closed => Poll::Ready(Ok(0)),
         }
     }
 
@@ -110,8 +105,8 @@ impl Stream {
     /// As the socket says.
     pub async fn send_buffer(&mut self, buffer: &mut BytesMut) -> io::Result<()> {
         match self {
-            Self::Tcp(stream) => stream.write_all_buf(buffer).await,
-            Self::Unix(stream) => stream.write_all_buf(buffer).await,
+            Self::Tcp(stream) => send_all(stream, buffer).await,
+            Self::Unix(stream) => send_all(stream, buffer).await,
             Self::Tls(stream) => {
                 stream.write_all_buf(buffer).await?;
                 stream.flush().await
@@ -164,4 +159,15 @@ impl Stream {
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
     }
+}
+
+/// `write_all_buf` would take the dearer writev for the one slice that there is.
+async fn send_all(stream: &mut (impl AsyncWrite + Unpin), buffer: &mut BytesMut) -> io::Result<()> {
+    while !buffer.is_empty() {
+        match stream.write(buffer).await? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            sent => buffer.advance(sent),
+        }
+    }
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! Keeps the view of the cluster new: follows the catalog, and reads the schema again when it has changed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -24,6 +25,8 @@ pub(super) struct Learner {
     pub(super) control: ControlRole,
     /// Without a catalog nothing can be declared.
     pub(super) catalog: Option<Target>,
+    /// The catalog's version at the last declaration made here.
+    pub(super) declared_at: AtomicU64,
 }
 
 /// Reads the schema from the home shard's primary.
@@ -55,6 +58,10 @@ impl Learner {
                 },
                 () = changed(&mut watched) => {
                     let Some(state) = watched.as_mut().map(|states| Arc::clone(&states.borrow_and_update())) else { continue };
+                    if state.map.version.0 < self.declared_at.load(Ordering::Relaxed) {
+                        // Read before our own declaration: its rules lack it. The state with it is on its way.
+                        continue;
+                    }
                     self.view.publish_map(Arc::clone(&state.map));
                     self.view.publish_rules(Arc::clone(&state.rules));
                     if state.schema_version != schema_version {
@@ -115,6 +122,7 @@ impl Learner {
         let Some(target) = &self.catalog else { anyhow::bail!("there is no catalog; declare it in tables.toml") };
         let client = timeout(LOAD_TIMEOUT, target.connect()).await.context("the catalog does not answer")??;
         store::set_table_rule(&client, &rule).await?;
+        self.declared_at.store(store::version(&client).await?, Ordering::Relaxed);
         info!(table = rule.name, schema = rule.schema, "table declared");
         let mut rules = TableRules::clone(&self.view.rules());
         rules.rules.retain(|known| known.schema != rule.schema || known.name != rule.name);

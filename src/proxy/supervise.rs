@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -49,7 +50,12 @@ pub(super) async fn supervise(options: Options) -> anyhow::Result<()> {
         view: Arc::clone(&view),
         reloadable: reloadable(&options)?,
     });
-    let learner = Learner { view: Arc::clone(&view), control: options.control.clone(), catalog: catalog_target(&options) };
+    let learner = Learner {
+        view: Arc::clone(&view),
+        control: options.control.clone(),
+        catalog: catalog_target(&options),
+        declared_at: AtomicU64::new(0),
+    };
     task::spawn("learner", learner.run(requests, watched));
     task::spawn("sweep", sweep(Arc::clone(&shared)));
     task::spawn("recovery", recovery::run(Arc::clone(&view), options.control.clone()));

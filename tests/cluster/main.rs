@@ -2,6 +2,7 @@
 
 mod access;
 mod connection;
+mod ddl;
 mod drivers;
 mod dsn;
 mod fixture;
@@ -42,6 +43,8 @@ const TESTS: &[(&str, Test)] = &[
     ("placement::tables_by_kind", placement::tables_by_kind),
     ("placement::ddl_goes_everywhere", placement::ddl_goes_everywhere),
     ("placement::impossible_tables_are_refused", placement::impossible_tables_are_refused),
+    ("ddl::success_is_told_last", ddl::success_is_told_last),
+    ("ddl::writes_everywhere_are_told_last", ddl::writes_everywhere_are_told_last),
     ("replicas::reads_and_writes_are_apart", replicas::reads_and_writes_are_apart),
     ("replicas::a_session_reads_its_writes", replicas::a_session_reads_its_writes),
     ("replicas::some_reads_need_the_primary", replicas::some_reads_need_the_primary),

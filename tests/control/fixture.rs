@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -13,6 +14,7 @@ use tokio_postgres::Client;
 pub(crate) struct Fixture {
     folder: tempfile::TempDir,
     status: Value,
+    tables: Mutex<()>,
 }
 
 impl Fixture {
@@ -20,11 +22,16 @@ impl Fixture {
         let folder = tempfile::Builder::new().prefix("shardyard-control-").tempdir()?;
         up(folder.path(), &["--shards", "2", "--replicas", "1"])?;
         let status = status(folder.path())?;
-        Ok(Self { folder, status })
+        Ok(Self { folder, status, tables: Mutex::new(()) })
     }
 
     pub(crate) fn stop(&self) -> Result<()> {
         shardyard(&["dev", "down", "--remove"], self.folder.path()).and_then(succeed).map(drop)
+    }
+
+    /// Held by tests that make tables in the application's own database.
+    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn status(&self) -> &Value {

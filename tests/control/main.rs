@@ -3,6 +3,7 @@
 mod agreement;
 mod catalog;
 mod cluster;
+mod commands;
 mod ddl;
 mod fixture;
 mod schema;
@@ -40,6 +41,11 @@ fn trials(fixture: Option<&Arc<Fixture>>) -> Vec<Trial> {
         ("schema::learned", schema::learned),
         ("ddl::judgements", ddl::judgements),
         ("ddl::sequences_stay_apart", ddl::sequences_stay_apart),
+        ("commands::shards_are_listed", commands::shards_are_listed),
+        ("commands::upgrades_are_repeatable", commands::upgrades_are_repeatable),
+        ("commands::tables_become_reference_tables", commands::tables_become_reference_tables),
+        ("commands::tables_are_declared_before_they_are_made", commands::tables_are_declared_before_they_are_made),
+        ("commands::check_names_what_is_wrong", commands::check_names_what_is_wrong),
         ("cluster::status_and_contract", cluster::status_and_contract),
         ("cluster::replicas_follow", cluster::replicas_follow),
         ("cluster::unix_sockets_serve", cluster::unix_sockets_serve),

@@ -9,6 +9,9 @@ use crate::net::Stream;
 /// A buffer larger than this is given back once it is empty.
 const KEPT_BYTES: usize = 16 * 1024;
 
+/// Kept of an empty buffer while the client is idle: a short reply fits.
+const IDLE_BYTES: usize = 512;
+
 /// A client's stream with its buffers.
 #[derive(Debug)]
 pub struct ClientIo {
@@ -36,6 +39,9 @@ impl ClientIo {
     pub async fn receive(&mut self) -> io::Result<bool> {
         if self.input.is_empty() {
             self.input = BytesMut::new();
+        }
+        if self.output.is_empty() && self.output.capacity() > IDLE_BYTES {
+            self.output = BytesMut::new();
         }
         let read = self.stream.read_some(&mut self.input).await?;
         self.closed = read == 0;

@@ -41,7 +41,8 @@ impl Stream {
 
     /// The poll form of [`Stream::read_some`].
     pub fn poll_read_some(&mut self, context: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
-        // Not try_read: a poll_read that leaves room in the buffer has drained the socket, which saves the read that would say so.
+        // Readiness first, memory second. Then `read_buf`, not `try_read`: after a short read it knows that nothing is left,
+        // where `try_read` asks the kernel once more.
         match self {
             Self::Tcp(stream) => {
                 ready!(stream.poll_read_ready(context))?;
@@ -104,14 +105,17 @@ impl Stream {
     /// # Errors
     /// As the socket says.
     pub async fn send_buffer(&mut self, buffer: &mut BytesMut) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => send_all(stream, buffer).await,
-            Self::Unix(stream) => send_all(stream, buffer).await,
-            Self::Tls(stream) => {
-                stream.write_all_buf(buffer).await?;
-                stream.flush().await
+        std::future::poll_fn(|context| {
+            while !buffer.is_empty() {
+                let sent = ready!(self.poll_send(context, buffer))?;
+                if sent == buffer.len() { buffer.clear() } else { buffer.advance(sent) }
             }
-            Self::Closed => Err(io::ErrorKind::NotConnected.into()),
+            Poll::Ready(io::Result::Ok(()))
+        })
+        .await?;
+        match self {
+            Self::Tls(stream) => stream.flush().await,
+            _ => Ok(()),
         }
     }
 

@@ -181,7 +181,7 @@ async fn start(
     let mut session = Session {
         plans,
         client,
-        settings: ClientSettings::new(startup.settings),
+        settings: ClientSettings::new(shared.intern(startup.settings)),
         server_user,
         pools,
         statements: ClientStatements::default(),

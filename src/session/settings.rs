@@ -9,7 +9,7 @@ use crate::execute::ask::{ask, ask_value};
 use crate::routing::{Access, Hint, HintTarget};
 use crate::session::Session;
 use crate::session::failure::Failure;
-use crate::session::shared::Greeting;
+use crate::session::shared::{Greeting, Shared};
 use crate::sql::command::Scope;
 use crate::wire::{PlainError, SqlState, to_client};
 
@@ -58,8 +58,7 @@ pub(super) struct ClientSettings {
 }
 
 impl ClientSettings {
-    pub(super) fn new(startup: SettingSet) -> Self {
-        let startup = Arc::new(startup);
+    pub(super) fn new(startup: Arc<SettingSet>) -> Self {
         Self {
             current: Arc::clone(&startup),
             startup,
@@ -112,10 +111,10 @@ impl ClientSettings {
         Ok(())
     }
 
-    fn set(&mut self, name: &str, value: Option<SettingValue>) {
+    fn set(&mut self, name: &str, value: Option<SettingValue>, shared: &Shared) {
         let mut settings = (*self.current).clone();
         settings.set(name, value.or_else(|| self.startup.get(name).cloned()));
-        self.current = Arc::new(settings);
+        self.current = shared.intern(settings);
         self.derive();
     }
 
@@ -210,7 +209,7 @@ impl Session {
     /// Follows a SET that the servers have accepted.
     pub(super) fn note_set(&mut self, name: &str, value: Option<SettingValue>, scope: Scope) {
         match scope {
-            Scope::Session => self.settings.set(name, value),
+            Scope::Session => self.settings.set(name, value, &self.shared),
             Scope::Transaction => {
                 let sql = value.as_ref().map_or_else(|| format!("SET LOCAL \"{name}\" TO DEFAULT"), |value| statement(name, value, true));
                 self.transaction.note_local(sql);

@@ -1,6 +1,6 @@
 //! What all sessions of a process share.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ pub struct Greeting {
 
 /// Greetings are kept for this long: ALTER ROLE and the like change them.
 const GREETING_AGE_MAX: Duration = Duration::from_secs(10);
+/// Sets of settings kept in one copy; beyond, those that nobody uses are forgotten, and new ones have a copy each.
+const SETTINGS_MAX: usize = 10_000;
 /// Greetings kept; beyond, all are made anew.
 const GREETINGS_MAX: usize = 1024;
 
@@ -51,6 +53,7 @@ pub struct Shared {
     pub reloadable: ArcSwap<Reloadable>,
     pub counters: Arc<Counters>,
     pub two_phase: crate::execute::two_phase::GidSource,
+    settings: Mutex<HashSet<Arc<SettingSet>>>,
     greetings: Mutex<HashMap<(ServerUser, SettingSet), Arc<Greeting>>>,
 }
 
@@ -77,8 +80,26 @@ impl Shared {
             reloadable: ArcSwap::from_pointee(parts.reloadable),
             counters: Arc::default(),
             two_phase: crate::execute::two_phase::GidSource::default(),
+            settings: Mutex::default(),
             greetings: Mutex::default(),
         })
+    }
+
+    /// One copy of `settings` for all clients that have the same, so that comparing them is comparing addresses.
+    #[must_use]
+    pub fn intern(&self, settings: SettingSet) -> Arc<SettingSet> {
+        let mut known = self.settings.lock();
+        if let Some(same) = known.get(&settings) {
+            return Arc::clone(same);
+        }
+        if known.len() >= SETTINGS_MAX {
+            known.retain(|settings| Arc::strong_count(settings) > 1);
+        }
+        let settings = Arc::new(settings);
+        if known.len() < SETTINGS_MAX {
+            known.insert(Arc::clone(&settings));
+        }
+        settings
     }
 
     /// The greeting for `settings`, if it is known and not old.

@@ -42,7 +42,7 @@ pub fn read(folder: &Path, environment: Environment) -> Result<Options, Mistakes
     let users = users_node.as_ref().map(|node| users::read(&source, node)).unwrap_or_default();
     let tables = tables::read(&source, tables_node.as_ref());
     let map_source = settings.as_ref().and_then(|settings| match settings.catalog() {
-        Some(target) => Some(crate::proxy::MapSource::Catalog(target)),
+        Some(target) => Some(crate::proxy::MapSource::Catalog(Box::new(target))),
         None => shards::read(&source, source.file("shards.toml", true).as_ref()?, &settings.database).map(crate::proxy::MapSource::Fixed),
     });
     let options = settings.zip(map_source).and_then(|(settings, map_source)| settings.into_options(map_source, users, tables));

@@ -33,7 +33,7 @@ pub struct Options {
 #[derive(Clone)]
 pub enum MapSource {
     /// A catalog database.
-    Catalog(crate::catalog::Target),
+    Catalog(Box<crate::catalog::Target>),
     /// `shards.toml`; never changes.
     Fixed(crate::topology::ShardMap),
 }

@@ -84,7 +84,7 @@ fn bind(options: &Options) -> anyhow::Result<Vec<BoundListener>> {
 
 fn catalog_target(options: &Options) -> Option<Target> {
     match &options.source {
-        MapSource::Catalog(target) => Some(target.clone()),
+        MapSource::Catalog(target) => Some(Target::clone(target)),
         MapSource::Fixed(_) => None,
     }
 }

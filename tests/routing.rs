@@ -196,3 +196,49 @@ fn table(name: &str, placement: Placement, columns: &[(&str, u32)]) -> Relation 
 fn view(name: &str, placement: Placement, columns: &[(&str, u32)], query: &str) -> Relation {
     Relation { kind: RelationKind::View, view_query: Some(query.to_owned()), ..table(name, placement, columns) }
 }
+
+/// Texts of great depth or length end in a plan or in 54001, on a thread of 2 MiB as the tests' are.
+#[test]
+fn depth_and_length_are_bounded() {
+    let wrap = |open: &str, inner: &str, close: &str, count: usize| format!("{}{inner}{}", open.repeat(count), close.repeat(count));
+    let schema = schema();
+    let map = map();
+    for count in [10, 119, 20_000] {
+        let texts = [
+            format!("SELECT * FROM orders WHERE user_id = {}", wrap("(", "42", ")", count)),
+            format!("SELECT * FROM orders WHERE {}", wrap("NOT ", "true", "", count)),
+            format!("SELECT * FROM orders WHERE user_id = 42 AND {}", wrap("- ", "1", " = 1", count)),
+            format!("SELECT {} FROM orders", wrap("f(", "1", ")", count)),
+            format!("SELECT {} FROM orders", wrap("ARRAY[", "1", "]", count)),
+            format!("SELECT {} FROM orders", wrap("CASE WHEN ", "true", " THEN 1 END", count)),
+            wrap("SELECT * FROM (", "SELECT * FROM orders", ") x", count),
+            wrap("(", "SELECT * FROM orders", ")", count),
+            wrap("SELECT (", "SELECT user_id FROM orders", ")", count),
+            wrap("WITH x AS (", "SELECT * FROM orders", ") SELECT * FROM x", count),
+            format!("SELECT * FROM {}orders", "orders NATURAL JOIN ".repeat(count)),
+            format!("SELECT * FROM {}", wrap("(orders CROSS JOIN ", "orders", ")", count)),
+            format!("SELECT * FROM orders WHERE {}true", "user_id = 42 AND ".repeat(count)),
+            format!("SELECT * FROM orders WHERE {}true", "user_id = 42 OR ".repeat(count)),
+            format!("SELECT {}1 FROM orders", "1 + ".repeat(count)),
+            format!("SELECT 1{} FROM orders", "::int".repeat(count)),
+            format!("SELECT 1{} FROM orders", "[1]".repeat(count)),
+            format!("{}SELECT 1 FROM orders", "SELECT 1 FROM orders UNION ".repeat(count)),
+            format!("WITH {}z AS (SELECT 1) SELECT * FROM orders", (0..count).map(|n| format!("x{n} AS (SELECT 1), ")).collect::<String>()),
+            format!(
+                "WITH x0 AS (SELECT * FROM orders), {}z AS (SELECT 1) SELECT * FROM x{}",
+                (1..=count).map(|n| format!("x{n} AS (SELECT * FROM x{}), ", n - 1)).collect::<String>(),
+                count
+            ),
+            format!("INSERT INTO orders (user_id) VALUES {}(42)", "(42), ".repeat(count)),
+            format!("SELECT * FROM orders WHERE user_id IN ({}42)", "42, ".repeat(count)),
+        ];
+        for text in texts {
+            let mut scan = Scan::new();
+            scan.scan(text.as_bytes(), true).expect("tokens");
+            let search_path = ["public".to_owned()];
+            let plan = Planner { schema: &schema, search_path: &search_path, temporary: &[] }.plan(&text, &scan, &[]);
+            let values = Values { text: text.as_bytes(), literals: scan.literals(), ..Values::default() };
+            let _ = plan.route(&values, &Hint::default(), &map);
+        }
+    }
+}

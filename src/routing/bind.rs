@@ -66,7 +66,7 @@ impl Binding {
             match self.set_keys(set, values) {
                 Ok(keys) => match &mut kept {
                     None => kept = Some(keys),
-                    Some(kept) => kept.retain(|key| keys.contains(key)),
+                    Some(kept) => kept.retain(|key| keys.binary_search(key).is_ok()),
                 },
                 // Another set may do.
                 Err(NoKeys::Unproven(reason)) => unproven = Some(reason),
@@ -84,6 +84,10 @@ impl Binding {
                 return Err(NoKeys::Refused(Refusal::null_key(&self.table, &self.key_column)));
             }
             value.keys(wanted, values, &mut keys)?;
+        }
+        if keys.len() > 1 {
+            keys.sort_unstable();
+            keys.dedup();
         }
         Ok(keys)
     }

@@ -11,6 +11,7 @@ use crate::sql::parse::parse;
 use crate::topology::Placement;
 use crate::topology::key::KeyFamily;
 use crate::topology::schema::{Relation, RelationKind};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What a table's name is.
@@ -252,10 +253,9 @@ fn common_columns(left: &Ranges, right: &Ranges) -> Vec<String> {
     if is_open(left) || is_open(right) {
         return Vec::new();
     }
-    let mut names: Vec<String> = left.list.iter().flat_map(|range| range.columns.iter().map(|(name, _)| name.clone())).collect();
-    names.retain(|name| right.list.iter().any(|range| range.columns.iter().any(|(column, _)| column == name)));
-    names.dedup();
-    names
+    let names =
+        |ranges: &Ranges| ranges.list.iter().flat_map(|range| range.columns.iter().map(|(name, _)| name.clone())).collect::<BTreeSet<_>>();
+    names(left).intersection(&names(right)).cloned().collect()
 }
 
 /// Types of keys by their `pg_type` oid.

@@ -148,3 +148,6 @@ fn numeric(bytes: &[u8]) -> Option<Typed<'static>> {
     let exponent = 4 * (weight - i64::try_from(count).ok()? + 1);
     Some(Typed::Decimal(Decimal::new(negative, digits, exponent)))
 }
+
+#[cfg(test)]
+mod tests;

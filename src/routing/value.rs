@@ -141,7 +141,7 @@ impl Value {
     }
 }
 
-/// The keys of one value or list.
+/// The keys of one value or list, repetitions included.
 pub(crate) type Keys = SmallVec<[KeyText; 1]>;
 
 /// Why a value gives no keys.
@@ -166,9 +166,7 @@ impl Wanted {
                 Err(NoKeys::Unproven("the client's encoding is not UTF-8, of which keys are hashed"))
             }
             KeyValue::Key(key) => {
-                if !keys.contains(&key) {
-                    keys.push(key);
-                }
+                keys.push(key);
                 Ok(())
             }
             KeyValue::Nothing => Ok(()),

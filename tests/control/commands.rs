@@ -106,23 +106,30 @@ pub(crate) fn check_names_what_is_wrong(fixture: &Fixture) -> Result<()> {
     block_on(async {
         connect(fixture.primary(0))
             .await?
-            .batch_execute("create table drifted (user_id bigint, v int); create table lacking (user_id bigint)")
+            .batch_execute(
+                "create table drifted (user_id bigint, v int); create table lacking (user_id bigint);
+                 create table bare (user_id bigint primary key, v int check (v > 0))",
+            )
             .await?;
-        connect(fixture.primary(1)).await?.batch_execute("create table drifted (user_id bigint, v text)").await?;
+        connect(fixture.primary(1))
+            .await?
+            .batch_execute("create table drifted (user_id bigint, v text); create table bare (user_id bigint primary key, v int)")
+            .await?;
         Ok(())
     })?;
     let output = run(fixture, &["check", "--json"])?;
     ensure!(output.status.code() == Some(3), "{output:?}");
     let found = errors(&serde_json::from_slice(&output.stdout)?);
     ensure!(
-        found.len() == 2
+        found.len() == 3
+            && found.iter().any(|error| error.contains("public.bare; it lacks: constraint bare_v_check CHECK"))
             && found.iter().any(|error| error.contains("drifted"))
             && found.iter().any(|error| error.contains("lacks table public.lacking")),
         "{found:?}"
     );
     block_on(async {
-        connect(fixture.primary(0)).await?.batch_execute("drop table drifted, lacking").await?;
-        Ok(connect(fixture.primary(1)).await?.batch_execute("drop table drifted").await?)
+        connect(fixture.primary(0)).await?.batch_execute("drop table drifted, lacking, bare").await?;
+        Ok(connect(fixture.primary(1)).await?.batch_execute("drop table drifted, bare").await?)
     })
 }
 

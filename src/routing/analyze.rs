@@ -5,7 +5,7 @@ use crate::routing::plan::Planner;
 use crate::routing::refusal::Refusal;
 use crate::routing::region::{RegionId, Regions, Term, ValueSet};
 use crate::routing::scope::{Ranges, Scope};
-use crate::routing::value::Value;
+use crate::routing::value::{Constant, Value};
 use crate::sql::ast::{Body, Distinct, Expr, Query, Select, Statement, Target, walk};
 use crate::sql::literal::Literal;
 use crate::topology::key::KeyFamily;
@@ -19,6 +19,8 @@ pub(crate) struct Analyzer<'a> {
     pub facts: Facts,
     /// Within the text of a view, whose literals are not the statement's.
     pub views: usize,
+    /// Parameters, once for each use as the value of a column of a key's type.
+    pub key_parameters: Vec<usize>,
     blocks: usize,
     depth: usize,
 }
@@ -66,6 +68,7 @@ impl<'a> Analyzer<'a> {
             regions: Regions::default(),
             facts: Facts::default(),
             views: 0,
+            key_parameters: Vec::new(),
             blocks: 0,
             depth: 0,
         }
@@ -275,6 +278,16 @@ impl<'a> Analyzer<'a> {
     /// The constant that `expr` is. In a view's text there are none: its literals are not the statement's.
     pub(crate) fn value(&self, expr: &Expr) -> Option<Value> {
         if self.views > 0 { None } else { Value::of(expr) }
+    }
+
+    /// These values are compared with, or stored in, a column of this family.
+    pub(crate) fn typed_use(&mut self, family: Option<KeyFamily>, values: &[Value]) {
+        if family.is_some() {
+            self.key_parameters.extend(values.iter().filter_map(|value| match value.of {
+                Constant::Parameter(number) => Some(number),
+                Constant::Literal(_) | Constant::Null => None,
+            }));
+        }
     }
 
     /// Looks through expressions for queries and calls.

@@ -38,6 +38,7 @@ impl Analyzer<'_> {
         match (left, right) {
             (Operand::Term(left), Operand::Term(right)) if !null_safe => self.regions.equate(region, left, right),
             (Operand::Term(term), Operand::Value(value)) | (Operand::Value(value), Operand::Term(term)) => {
+                self.typed_use(self.regions.family(term), &[value]);
                 self.regions.bind(region, term, vec![Value { null_safe, ..value }], !null_safe);
             }
             _ => {}
@@ -69,6 +70,7 @@ impl Analyzer<'_> {
 
     fn bind_operand(&mut self, value: &Expr, set: Option<ValueSet>, scope: &Scope<'_>, region: RegionId) {
         if let (Operand::Term(term), Some(set)) = (self.operand(value, scope, region), set) {
+            self.typed_use(self.regions.family(term), &set);
             self.regions.bind(region, term, set, true);
         }
     }

@@ -1,9 +1,11 @@
 //! From a statement's facts to a decision that only values are missing from.
 
+use std::collections::BTreeSet;
+
 use crate::routing::facts::{Facts, UseKey};
 use crate::routing::refusal::Refusal;
 use crate::routing::region::{Regions, ValueSet};
-use crate::routing::value::Value;
+use crate::routing::value::{Constant, Value};
 use crate::topology::KeyType;
 
 /// Where executions of a statement go, as far as its text decides.
@@ -126,6 +128,14 @@ fn bound(facts: &Facts, regions: &Regions) -> Result<Bound, Refusal> {
 }
 
 impl Bound {
+    /// Marks the parameters whose type may be decided by another use than as a key.
+    pub(crate) fn mark_shared(&mut self, parameters: &BTreeSet<usize>) {
+        let sets = self.bindings.iter_mut().chain(&mut self.updates).flat_map(|binding| &mut binding.sets);
+        for value in sets.flatten() {
+            value.shared = matches!(value.of, Constant::Parameter(number) if parameters.contains(&number));
+        }
+    }
+
     /// Every value whose key decides.
     pub(crate) fn values(&self) -> impl Iterator<Item = &Value> {
         self.bindings.iter().chain(&self.updates).flat_map(|binding| binding.sets.iter().flatten())

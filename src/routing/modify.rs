@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::routing::analyze::{Analyzer, Output, Place};
 use crate::routing::facts::{KeyUpdate, UseKey};
-use crate::routing::from::{From, Named};
+use crate::routing::from::{From, Named, family_of};
 use crate::routing::refusal::Refusal;
 use crate::routing::region::{RegionId, ValueSet};
 use crate::routing::scope::{Range, Ranges, Scope};
@@ -128,6 +128,7 @@ impl Analyzer<'_> {
         };
         let rows = plain_rows(query);
         let by = if let Some(rows) = rows {
+            self.stored_values(target, insert.columns.as_deref(), rows);
             self.inspect_all(rows.iter().flatten(), scope, region);
             at.map(|at| self.rows(rows, at))
         } else {
@@ -141,6 +142,20 @@ impl Analyzer<'_> {
             Some(UseKey::Rows(set)) if set.is_empty() => self.facts.refuse(Refusal::missing_key(&relation.name, &key)),
             Some(by) => self.sharded_use(&relation, by),
             None => self.facts.refuse(Refusal::missing_key(&relation.name, &key)),
+        }
+    }
+
+    /// Parameters among VALUES whose column gives them a key's type.
+    fn stored_values(&mut self, target: &Target, columns: Option<&[String]>, rows: &[Vec<Expr>]) {
+        let Some(relation) = &target.relation else { return };
+        let column = |at: usize| match columns {
+            Some(columns) => columns.get(at).and_then(|name| relation.columns.iter().find(|column| column.name == *name)),
+            None => relation.columns.get(at),
+        };
+        for (at, expr) in rows.iter().flat_map(|row| row.iter().enumerate()) {
+            let family = column(at).and_then(|column| family_of(column.type_oid));
+            let value = self.value(expr);
+            self.typed_use(family, value.as_slice());
         }
     }
 
@@ -196,6 +211,7 @@ impl Analyzer<'_> {
             let value = if set.columns.len() == 1 { self.value(&set.value) } else { None };
             match (value, &relation.placement) {
                 (Some(value), Placement::Sharded { key_type, .. }) => {
+                    self.typed_use(Some(key_type.family()), &[value]);
                     self.facts.key_updates.push(KeyUpdate {
                         table: relation.name.clone(),
                         key_column: key.clone(),

@@ -52,11 +52,19 @@ impl<'a> Bound<'a> {
     }
 }
 
-/// Parameter `number` as a typed value; where its type is open, the cast's or the key column's counts.
-pub(crate) fn typed<'a>(number: usize, to: Option<Cast>, key_type: KeyType, parameters: &ParameterValues<'a>) -> Result<Typed<'a>, NoKeys> {
+/// Parameter `number` as a typed value; where its type is open, the cast's or the key column's counts, unless it is `shared` with another use.
+pub(crate) fn typed<'a>(
+    (number, shared): (usize, bool),
+    to: Option<Cast>,
+    key_type: KeyType,
+    parameters: &ParameterValues<'a>,
+) -> Result<Typed<'a>, NoKeys> {
     let bound = Bound::of(number, parameters)?;
     let Some(bytes) = bound.bytes else { return Ok(Typed::Null) };
     let oid = if bound.oid == 0 { open_type(to, key_type) } else { bound.oid };
+    if oid == 0 && bound.binary && shared {
+        return Ok(Typed::Unproven("the parameter has other uses, of which one may give it another type; name its type"));
+    }
     if bound.binary { binary(bytes, oid) } else { Ok(text(bytes, oid)) }
 }
 

@@ -1,5 +1,7 @@
 //! From a statement's text to its plan.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::routing::analyze::Analyzer;
 use crate::routing::decide::{Decision, decide};
 use crate::routing::facts::Facts;
@@ -63,9 +65,12 @@ impl Planner<'_> {
         };
         let mut analyzer = Analyzer::new(self, literals);
         analyzer.statement(&statement);
-        let Analyzer { facts, regions, .. } = analyzer;
+        let Analyzer { facts, regions, key_parameters, .. } = analyzer;
         let form = if selected_into(&statement).is_some() { Form::Stored } else { classified.form };
-        let decision = for_form(decide(&facts, &regions), form, &facts);
+        let mut decision = for_form(decide(&facts, &regions), form, &facts);
+        if let Decision::Bound(bound) = &mut decision {
+            bound.mark_shared(&unclear(whole, &key_parameters));
+        }
         let access = access(&facts, &decision, form);
         let hinted = hinted(&facts, &decision);
         Plan {
@@ -244,6 +249,21 @@ fn hinted(facts: &Facts, decision: &Decision) -> Hinted {
     }
 }
 
+/// Parameters with a use that may give them another type than a key's: `total = $1 AND user_id = $1` compares numerics.
+fn unclear(mut cursor: Cursor<'_>, key_parameters: &[usize]) -> BTreeSet<usize> {
+    let mut uses: BTreeMap<usize, isize> = BTreeMap::new();
+    while !cursor.at_end() {
+        if let Some(number) = cursor.parameter() {
+            *uses.entry(number).or_default() += 1;
+        }
+        cursor.advance();
+    }
+    for number in key_parameters {
+        *uses.entry(*number).or_default() -= 1;
+    }
+    uses.into_iter().filter(|(_, uses)| *uses > 0).map(|(number, _)| number).collect()
+}
+
 /// The command, with what only the parsed statement tells.
 fn command(command: Command, statement: &Statement, facts: &Facts) -> Command {
     if command != Command::Query {
@@ -255,7 +275,14 @@ fn command(command: Command, statement: &Statement, facts: &Facts) -> Command {
             verb: DdlVerb::Create,
             object: DdlObject::TableAs,
             relations: vec![into.name.clone()],
-            uses: facts.sharded.iter().map(|sharded| &sharded.table).chain(&facts.reference).chain(&facts.single).map(named).collect(),
+            uses: facts
+                .sharded
+                .iter()
+                .map(|sharded| &sharded.table)
+                .chain(&facts.reference)
+                .chain(&facts.single)
+                .map(|table| ObjectName { schema: None, name: table.clone() })
+                .collect(),
             outside_transaction: false,
             as_reference: false,
         };
@@ -266,10 +293,6 @@ fn command(command: Command, statement: &Statement, facts: &Facts) -> Command {
         };
     }
     if facts.session_state { Command::Pinning { temporary_tables: Vec::new(), ddl: None } } else { command }
-}
-
-fn named(table: &String) -> ObjectName {
-    ObjectName { schema: None, name: table.clone() }
 }
 
 fn selected_into(statement: &Statement) -> Option<&crate::sql::ast::Into> {

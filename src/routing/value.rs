@@ -39,6 +39,8 @@ pub(crate) struct Value {
     pub negative: bool,
     pub cast: Option<Cast>,
     pub many: bool,
+    /// A parameter that is also used where its type may be another: `total = $1 AND user_id = $1` compares numerics.
+    pub shared: bool,
     /// IS NOT DISTINCT FROM: NULL is not "matches nothing".
     pub null_safe: bool,
 }
@@ -92,7 +94,7 @@ impl Value {
     }
 
     fn plain(of: Constant) -> Self {
-        Self { of, negative: false, cast: None, many: false, null_safe: false }
+        Self { of, negative: false, cast: None, many: false, shared: false, null_safe: false }
     }
 
     /// The family of types that PostgreSQL gives the value where nothing else decides.
@@ -121,7 +123,7 @@ impl Value {
         let typed = match self.of {
             Constant::Null => Typed::Null,
             Constant::Literal(index) => self.literal(index, values),
-            Constant::Parameter(number) => parameter::typed(number, self.cast, wanted.key_type, &values.parameters)?,
+            Constant::Parameter(number) => parameter::typed((number, self.shared), self.cast, wanted.key_type, &values.parameters)?,
         };
         if typed == Typed::Null && self.null_safe {
             return Err(NoKeys::Unproven("IS NOT DISTINCT FROM is given a null"));

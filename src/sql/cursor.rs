@@ -219,6 +219,13 @@ impl<'a> Cursor<'a> {
         self.tokens.text.get(start..end.end_of_previous())
     }
 
+    /// The number of the next token if it is a parameter.
+    #[must_use]
+    pub fn parameter(&self) -> Option<usize> {
+        let token = self.peek().filter(|token| token.kind == TokenKind::Parameter)?;
+        std::str::from_utf8(self.bytes(token).get(1..)?).ok()?.parse().ok()
+    }
+
     /// The value of the next token if it is a literal that can be read.
     #[must_use]
     pub fn literal_value(&self) -> Option<String> {

@@ -63,7 +63,8 @@ impl KeyType {
         match self.family() {
             KeyFamily::Integer => match parse_integer(value) {
                 Some(number) => self.integer(number),
-                None => KeyValue::Nothing,
+                // An error to PostgreSQL, unless it is the text of a parameter whose type another use has made numeric.
+                None => Decimal::parse(value.trim_ascii()).map_or(KeyValue::Nothing, |decimal| self.compared_decimal(&decimal)),
             },
             KeyFamily::Text => KeyValue::Key(KeyText::from_slice(value)),
             KeyFamily::Char => KeyValue::Key(KeyText::from_slice(trim_blanks(value))),

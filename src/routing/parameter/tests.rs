@@ -21,7 +21,7 @@ fn keys(key_type: KeyType, value: Value, (bytes, format, oid): (&[u8], i16, u32)
 }
 
 fn parameter(cast: Option<Cast>, many: bool) -> Value {
-    Value { of: Constant::Parameter(1), negative: false, cast, many, null_safe: false }
+    Value { of: Constant::Parameter(1), negative: false, cast, many, shared: false, null_safe: false }
 }
 
 fn one(key_type: KeyType, bytes: &[u8], format: i16, oid: u32) -> String {
@@ -102,6 +102,16 @@ fn a_cast_gives_an_open_parameter_its_type() {
     assert_eq!(cast(Cast::Integer, &[0, 0, 0, 0, 0, 0, 0, 42], BINARY, 0), "");
     assert_eq!(cast(Cast::BigInt, b"42", BINARY, oid::TEXT), "42");
     assert_eq!(cast(Cast::SmallInt, b"70000", TEXT, oid::INT8), "");
+}
+
+#[test]
+fn an_open_binary_parameter_of_other_uses_is_not_guessed() {
+    let shared = Value { shared: true, ..parameter(None, false) };
+    let eight = [0, 0, 0, 0, 0, 0, 0, 42];
+    assert_eq!(keys(KeyType::BigInt, shared, (&eight, BINARY, 0)), "unproven");
+    assert_eq!(keys(KeyType::BigInt, shared, (&eight, BINARY, oid::INT8)), "42");
+    assert_eq!(keys(KeyType::BigInt, shared, (b"42.0", TEXT, 0)), "42");
+    assert_eq!(keys(KeyType::BigInt, Value { cast: Some(Cast::BigInt), ..shared }, (&eight, BINARY, 0)), "42");
 }
 
 /// An array on the wire, one dimension.

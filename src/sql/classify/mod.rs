@@ -271,7 +271,11 @@ fn explain(mut rest: Cursor<'_>) -> Classified<'_> {
         };
     }
     let inner = classify(rest);
-    let form = if inner.data.is_some() { Form::Explain { analyze } } else { Form::Other };
+    // EXPLAIN ANALYZE of CREATE TABLE AS makes the table.
+    let form = match inner.form {
+        Form::Plain | Form::Cursor | Form::CopyQuery => Form::Explain { analyze },
+        form => form,
+    };
     Classified { command: Command::Query, data: inner.data, form }
 }
 

@@ -58,12 +58,10 @@ impl Parser<'_> {
     }
 
     fn parameter(&mut self) -> Parsed<Expr> {
-        let token = self.cursor.peek().ok_or(ParseError::NotUnderstood)?;
-        let digits = self.cursor.bytes(token).get(1..).unwrap_or_default();
-        let number = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<u16>().ok());
+        let number = self.cursor.parameter();
         self.cursor.advance();
         match number {
-            Some(number) if number > 0 => Ok(Expr::Parameter(usize::from(number))),
+            Some(number) if (1..=usize::from(u16::MAX)).contains(&number) => Ok(Expr::Parameter(number)),
             _ => Err(ParseError::NotUnderstood),
         }
     }

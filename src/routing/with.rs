@@ -35,7 +35,18 @@ impl Analyzer<'_> {
 
     /// The query of a WITH table, planned anew at each place that names it.
     pub(crate) fn expand(&mut self, common: &Common<'_>, defined: &Scope<'_>, region: RegionId) -> Output {
+        let first = common.uses.get() == 0;
         common.uses.set(common.uses.get() + 1);
+        let counted = self.key_parameters.len();
+        let output = self.expanded(common, defined, region);
+        if !first {
+            // The same text once more.
+            self.key_parameters.truncate(counted);
+        }
+        output
+    }
+
+    fn expanded(&mut self, common: &Common<'_>, defined: &Scope<'_>, region: RegionId) -> Output {
         if let Some(returned) = &common.returned {
             let mut output = returned.clone();
             for column in &mut output.columns {
@@ -71,8 +82,10 @@ impl Analyzer<'_> {
             let family = self.regions.family(column.term);
             assumed.push(Assumed { name: named(at, &column.name), family, set: column.sets.first().cloned() });
         }
+        let counted = self.key_parameters.len();
         for _ in 0..=assumed.len() {
             let mut kept = assumed.clone();
+            self.key_parameters.truncate(counted);
             for arm in rest {
                 let inside = self.regions.region(Some(region));
                 *common.itself.borrow_mut() = Some(assumed.clone());

@@ -164,14 +164,3 @@ impl Stream {
         matches!(self, Self::Tls(_))
     }
 }
-
-/// `write_all_buf` would take the dearer writev for the one slice that there is.
-async fn send_all(stream: &mut (impl AsyncWrite + Unpin), buffer: &mut BytesMut) -> io::Result<()> {
-    while !buffer.is_empty() {
-        match stream.write(buffer).await? {
-            0 => return Err(io::ErrorKind::WriteZero.into()),
-            sent => buffer.advance(sent),
-        }
-    }
-    Ok(())
-}

@@ -133,6 +133,16 @@ pub async fn version<C: GenericClient>(client: &C) -> Result<u64, StoreError> {
     unsigned(row.get::<_, i64>(0))
 }
 
+/// The catalog's version, and rules at least as new.
+///
+/// # Errors
+/// When there is no cluster, or the database does not answer.
+pub async fn rules<C: GenericClient>(client: &C) -> Result<(u64, TableRules), StoreError> {
+    let select = "select version, key_column from shardyard.cluster";
+    let row = client.query_opt(select, &[]).await?.ok_or(StoreError::NoCluster)?;
+    Ok((unsigned(row.get::<_, i64>(0))?, TableRules { key_column: row.get(1), rules: table_rules(client).await? }))
+}
+
 /// All shards, retired ones too, in order of id, with the number of their buckets.
 ///
 /// # Errors

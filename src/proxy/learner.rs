@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::backend::ControlRole;
 use crate::backend::health::control_target;
@@ -18,6 +18,11 @@ use crate::topology::{Schema, ShardMap};
 
 /// Reading the schema takes milliseconds; a server that takes longer than this is asked again later.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a catalog that is slow or gone may delay a reading of the schema.
+const RULES_TIMEOUT: Duration = Duration::from_secs(1);
+/// Readings of the schema while tables are being declared all the time.
+const ATTEMPTS: u32 = 5;
 
 /// The one task that replaces what sessions see.
 pub(super) struct Learner {
@@ -101,13 +106,41 @@ impl Learner {
         }
     }
 
+    /// Rules are written before the tables they speak of are committed, and are read here after the tables: so a table that is seen
+    /// is seen as what it was declared.
     async fn learn(&self) {
-        let (map, rules, known) = (Arc::clone(&self.view.map()), Arc::clone(&self.view.rules()), Arc::clone(&self.view.schema()));
-        match load_schema(&map, &rules, &self.control, known.version + 1).await {
-            Ok(schema) if schema.holds_the_same(&known) => {}
-            Ok(schema) => self.view.publish_schema(Arc::new(schema)),
-            Err(error) => warn!(error = %format!("{error:#}"), "the schema could not be read again"),
+        for _ in 0..ATTEMPTS {
+            let (map, rules, known) = (Arc::clone(&self.view.map()), Arc::clone(&self.view.rules()), Arc::clone(&self.view.schema()));
+            let schema = match load_schema(&map, &rules, &self.control, known.version + 1).await {
+                Ok(schema) => schema,
+                Err(error) => return warn!(error = %format!("{error:#}"), "the schema could not be read again"),
+            };
+            match timeout(RULES_TIMEOUT, self.newer_rules(&rules)).await {
+                Ok(Ok(Some(newer))) => {
+                    self.view.publish_rules(Arc::new(newer));
+                    continue;
+                }
+                Ok(Ok(None)) => {}
+                // Without the catalog nobody can declare anything.
+                Ok(Err(error)) => debug!(error = %format!("{error:#}"), "the tables' kinds could not be read again"),
+                Err(_) => debug!("the tables' kinds could not be read again in time"),
+            }
+            if !schema.holds_the_same(&known) {
+                self.view.publish_schema(Arc::new(schema));
+            }
+            return;
         }
+        warn!("the tables' kinds change faster than the schema can be read");
+    }
+
+    /// The catalog's rules over `known`, where they say something else.
+    async fn newer_rules(&self, known: &TableRules) -> anyhow::Result<Option<TableRules>> {
+        let Some(target) = &self.catalog else { return Ok(None) };
+        let client = target.connect().await?;
+        let (version, rules) = store::rules(&client).await?;
+        self.declared_at.fetch_max(version, Ordering::Relaxed);
+        let differs = rules.rules.iter().any(|rule| known.rule(&rule.schema, &rule.name) != Some(rule));
+        Ok(differs.then(|| rules.over(known)))
     }
 
     async fn announce(&self) -> anyhow::Result<()> {

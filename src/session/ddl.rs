@@ -325,18 +325,15 @@ impl Session {
         Ok(())
     }
 
-    /// After a commit: the catalog and the other proxies learn what has changed.
-    pub(super) async fn publish_schema(&mut self, declares: Vec<TableRule>) -> Result<(), Failure> {
-        for rule in declares {
+    /// Before the commit: whoever sees the tables finds in the catalog what they are. A rule without its table, left by a failed
+    /// commit, does no harm and is named by `shardyard check`.
+    pub(super) async fn declare_tables(&mut self) -> Result<(), Failure> {
+        for rule in std::mem::take(&mut self.transaction.declares) {
             if let Err(reason) = self.shared.view.declare(rule.clone()).await {
-                let error = PlainError::new(
-                    SqlState::CONNECTION_FAILURE,
-                    format!("table \"{}\" was made, but could not be declared a reference table: {reason}", rule.name),
-                );
-                return Err(Failure::report(error.hint("Declare it with: shardyard table reference NAME.")));
+                let message = format!("table \"{}\" could not be declared a reference table: {reason}", rule.name);
+                return Err(Failure::report(PlainError::new(SqlState::CONNECTION_FAILURE, message)));
             }
         }
-        self.shared.view.changed().await;
         Ok(())
     }
 }

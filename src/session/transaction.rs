@@ -195,7 +195,9 @@ impl Session {
         let mut open =
             (0..self.links.len()).filter(|at| self.links.get(*at).is_some_and(|link| link.server.status != TransactionStatus::Idle));
         let result = match (open.next(), open.next()) {
-            (Some(only), None) if !(self.transaction.failed && self.server_is_well(only)) => self.commit_only(only).await,
+            (Some(only), None) if self.transaction.declares.is_empty() && !(self.transaction.failed && self.server_is_well(only)) => {
+                self.commit_only(only).await
+            }
             _ => self.commit_links().await.map(|committed| {
                 to_client::command_complete(&mut self.client.output, if committed { "COMMIT" } else { "ROLLBACK" });
             }),
@@ -229,11 +231,13 @@ impl Session {
             link.server.settings = Arc::clone(&current);
         }
         let changes_schema = self.transaction.changes_schema;
-        let declares = std::mem::take(&mut self.transaction.declares);
         self.transaction.close();
         self.settings.end_local();
         self.give_back_all().await;
-        if changes_schema { Box::pin(self.publish_schema(declares)).await } else { Ok(()) }
+        if changes_schema {
+            Box::pin(self.shared.view.changed()).await;
+        }
+        Ok(())
     }
 
     /// Ends the transaction on all its servers; false if it had failed and was rolled back. On an error it is rolled back too.
@@ -242,6 +246,10 @@ impl Session {
         if failed {
             self.roll_back_links().await;
             return Ok(false);
+        }
+        if let Err(failure) = Box::pin(self.declare_tables()).await {
+            self.roll_back_links().await;
+            return Err(failure);
         }
         let outcome = match self.links.iter().filter(|link| link.wrote && link.server.status != TransactionStatus::Idle).count() {
             0 | 1 => self.commit_in_turn().await,

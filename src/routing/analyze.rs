@@ -51,6 +51,8 @@ pub(crate) struct OutputColumn {
     pub name: String,
     pub term: Term,
     pub sets: Vec<ValueSet>,
+    /// Never null, so that it may be stored as a key.
+    pub strict: bool,
 }
 
 /// Blocks of one statement, those of views and of each naming of a WITH table included.
@@ -170,12 +172,13 @@ impl<'a> Analyzer<'a> {
             let term = self.regions.term(family, parent);
             let mut set: Option<ValueSet> = Some(Vec::new());
             for (region, part) in parts {
-                self.regions.equate(region, term, part.term);
+                self.regions.link(region, term, part.term);
                 set = set.zip(part.sets.first()).map(|(set, more)| [set, more.clone()].concat());
             }
             let sets: Vec<_> = set.filter(|_| family.is_some()).into_iter().collect();
-            self.export(parent, term, &sets);
-            whole.columns.push(OutputColumn { name: column.name.clone(), term, sets });
+            let strict = outputs.iter().all(|(_, output)| output.at(at).is_some_and(|part| part.strict));
+            self.export(parent, term, &sets, strict);
+            whole.columns.push(OutputColumn { name: column.name.clone(), term, sets, strict });
         }
         whole
     }
@@ -189,8 +192,9 @@ impl<'a> Analyzer<'a> {
             let family = set.as_ref().and_then(|set| self.common_family(set));
             let term = self.regions.term(family, parent);
             let sets: Vec<_> = set.filter(|_| family.is_some()).into_iter().collect();
-            self.export(parent, term, &sets);
-            output.columns.push(OutputColumn { name: format!("column{}", at + 1), term, sets });
+            let strict = !sets.is_empty();
+            self.export(parent, term, &sets, strict);
+            output.columns.push(OutputColumn { name: format!("column{}", at + 1), term, sets, strict });
         }
         output
     }
@@ -256,22 +260,24 @@ impl<'a> Analyzer<'a> {
         };
         let term = self.regions.term(family, place.parent);
         let mut sets = Vec::new();
+        // A constant that is null is none of a set's values.
+        let strict = inner.map_or(value.is_some(), |inner| self.regions.is_never_null(inner, place.region));
         if let Some(inner) = inner {
             if place.link {
-                self.regions.equate(place.region, term, inner);
+                self.regions.link(place.region, term, inner);
             }
             sets = self.regions.own_sets(inner, place.region);
         } else if let Some(value) = value.filter(|_| family.is_some()) {
             sets.push(vec![value]);
         }
-        self.export(place.parent, term, &sets);
-        output.columns.push(OutputColumn { name: name.to_owned(), term, sets });
+        self.export(place.parent, term, &sets, strict);
+        output.columns.push(OutputColumn { name: name.to_owned(), term, sets, strict });
     }
 
-    /// Tells the region around a query what is known of its output. A null is not excluded.
-    pub(crate) fn export(&mut self, parent: RegionId, term: Term, sets: &[ValueSet]) {
+    /// Tells the region around a query what is known of its output. Unless it is strict, a null is not excluded.
+    pub(crate) fn export(&mut self, parent: RegionId, term: Term, sets: &[ValueSet], strict: bool) {
         for set in sets {
-            self.regions.bind(parent, term, set.clone(), false);
+            self.regions.bind(parent, term, set.clone(), strict);
         }
     }
 

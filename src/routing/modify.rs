@@ -91,8 +91,8 @@ impl Analyzer<'_> {
         };
         let by = match (self.value(expr), sources.term(expr)) {
             (Some(value), _) => UseKey::Rows(vec![value]),
-            (None, Some(term)) => UseKey::Term { term, region },
-            (None, None) => UseKey::Unknown,
+            (None, Some(term)) if is_not_null(&relation, &key) || self.regions.is_never_null(term, region) => UseKey::Term { term, region },
+            (None, _) => UseKey::Unknown,
         };
         self.sharded_use(&relation, by);
     }
@@ -133,7 +133,9 @@ impl Analyzer<'_> {
             at.map(|at| self.rows(rows, at))
         } else {
             let output = self.query(query, scope, region, false);
-            let column = at.and_then(|at| output.at(at));
+            // A null key would be stored on whichever shard this is; PostgreSQL refuses it only where the column says NOT NULL.
+            let not_null = key.as_ref().is_some_and(|(relation, key)| is_not_null(relation, key));
+            let column = at.and_then(|at| output.at(at)).filter(|column| column.strict || not_null);
             let sets = column.map_or_else(Vec::new, |column| column.sets.clone());
             at.map(|_| if sets.is_empty() { UseKey::Unknown } else { UseKey::Sets(sets) })
         };
@@ -296,6 +298,10 @@ fn key_position(relation: &Relation, columns: Option<&[String]>, key: &String) -
         Some(columns) => columns.iter().position(|column| column == key),
         None => relation.columns.iter().position(|column| column.name == *key),
     }
+}
+
+fn is_not_null(relation: &Relation, key: &String) -> bool {
+    relation.columns.iter().any(|column| column.name == *key && column.not_null)
 }
 
 /// The rows of a VALUES with nothing around it.

@@ -16,7 +16,10 @@ pub(crate) type ValueSet = Vec<Value>;
 #[derive(Debug, Default)]
 struct Region {
     parent: Option<RegionId>,
+    /// Conditions: true of no null.
     equalities: Vec<(Term, Term)>,
+    /// Two names of one value, which may be null.
+    links: Vec<(Term, Term)>,
     sets: Vec<Fact>,
 }
 
@@ -68,6 +71,25 @@ impl Regions {
         }
     }
 
+    /// `outer` is what `inner` is called outside of its query.
+    pub(crate) fn link(&mut self, region: RegionId, outer: Term, inner: Term) {
+        let family = self.family(outer);
+        if family.is_some()
+            && family == self.family(inner)
+            && let Some(region) = self.regions.get_mut(region)
+        {
+            region.links.push((outer, inner));
+        }
+    }
+
+    /// Whether no row that `region` lets through has a null here.
+    pub(crate) fn is_never_null(&self, term: Term, region: RegionId) -> bool {
+        self.regions.get(region).is_some_and(|region| {
+            region.equalities.iter().any(|(left, right)| *left == term || *right == term)
+                || region.sets.iter().any(|fact| fact.strict && fact.term == term)
+        })
+    }
+
     /// The term is one of these values. `strict`: for a null the condition is not true.
     pub(crate) fn bind(&mut self, region: RegionId, term: Term, set: ValueSet, strict: bool) {
         if let Some(region) = self.regions.get_mut(region) {
@@ -82,7 +104,7 @@ impl Regions {
         let mut seen = 0;
         while let Some(&next) = class.get(seen) {
             seen += 1;
-            for (left, right) in chain.iter().flat_map(|region| &region.equalities) {
+            for (left, right) in chain.iter().flat_map(|region| region.equalities.iter().chain(&region.links)) {
                 let other = if *left == next {
                     *right
                 } else if *right == next {

@@ -51,7 +51,7 @@ impl Analyzer<'_> {
             let mut output = returned.clone();
             for column in &mut output.columns {
                 column.term = self.regions.term(self.regions.family(column.term), region);
-                self.export(region, column.term, &column.sets);
+                self.export(region, column.term, &column.sets, column.strict);
             }
             return output;
         }
@@ -114,8 +114,8 @@ impl Analyzer<'_> {
         for column in assumed {
             let term = self.regions.term(column.family, region);
             let sets: Vec<_> = column.set.iter().cloned().collect();
-            self.export(region, term, &sets);
-            output.columns.push(OutputColumn { name: column.name.clone(), term, sets });
+            self.export(region, term, &sets, false);
+            output.columns.push(OutputColumn { name: column.name.clone(), term, sets, strict: false });
         }
         output
     }

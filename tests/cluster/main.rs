@@ -18,6 +18,7 @@ mod saturation;
 mod sessions;
 mod shardyard;
 mod tokio_driver;
+mod transactions;
 mod wire;
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -52,6 +53,9 @@ const TESTS: &[(&str, Test)] = &[
     ("refusals::refused_in_transaction", refusals::refused_in_transaction),
     ("hints::hints_choose_the_shard", hints::hints_choose_the_shard),
     ("hints::explain_route_tells", hints::explain_route_tells),
+    ("transactions::all_or_nothing", transactions::all_or_nothing),
+    ("transactions::vanishing_clients_leave_nothing", transactions::vanishing_clients_leave_nothing),
+    ("transactions::pipelines_are_all_or_nothing", transactions::pipelines_are_all_or_nothing),
     ("sessions::settings_do_not_leak", sessions::settings_do_not_leak),
     ("sessions::set_config_does_not_leak", sessions::set_config_does_not_leak),
     ("sessions::timeouts_are_ones_own", sessions::timeouts_are_ones_own),

@@ -22,7 +22,7 @@ impl Session {
             let same = self.links.get(current).is_some_and(|link| link.shard == shard && (link.primary || access == Access::Read));
             let full = self.links.get(current).is_some_and(|link| link.server.output.len() > UNSENT_BYTES_MAX);
             if !same || full {
-                self.settle_order().await?;
+                self.settle_current().await?;
             }
         }
         let elsewhere = self.links.iter().any(|link| link.unsynced && link.wrote && link.shard != shard);
@@ -55,6 +55,11 @@ impl Session {
             let at = self.any_link().await?;
             self.send_pending(at).await?;
         }
+        self.settle_current().await
+    }
+
+    /// Waits for the replies of the batch's link; what is pending comes behind them, on whatever link is next.
+    async fn settle_current(&mut self) -> Result<(), Failure> {
         let Some(at) = self.batch.current else { return Ok(()) };
         let Some(link) = self.links.get_mut(at).filter(|link| !link.server.expected.is_empty()) else { return Ok(()) };
         to_server::flush(&mut link.server.output);

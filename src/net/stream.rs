@@ -107,7 +107,11 @@ impl Stream {
     pub async fn send_buffer(&mut self, buffer: &mut BytesMut) -> io::Result<()> {
         std::future::poll_fn(|context| {
             while !buffer.is_empty() {
+                // Not `write_all_buf`, which takes the dearer writev for the one slice that there is.
                 let sent = ready!(self.poll_send(context, buffer))?;
+                if sent == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                }
                 if sent == buffer.len() { buffer.clear() } else { buffer.advance(sent) }
             }
             Poll::Ready(io::Result::Ok(()))

@@ -106,6 +106,10 @@ impl Session {
     pub(super) async fn parse(&mut self, body: &Bytes) -> Result<(), Failure> {
         self.batch.open = true;
         let message = from_client::parse(body).map_err(malformed)?;
+        if let Some(prepared) = self.same_unnamed(&message) {
+            self.batch.pending.push(Pending::Parse { name: Box::default(), prepared });
+            return Ok(());
+        }
         let text = body.slice_ref(message.text);
         let scanned = self.scan.scan(&text, self.settings.standard_strings).is_ok();
         if scanned && self.scan.statements().len() > 1 {
@@ -132,6 +136,14 @@ impl Session {
             self.batch.pending.push(Pending::Parse { name: message.name.into(), prepared });
         }
         Ok(())
+    }
+
+    /// The client's unnamed statement, when it is parsed again with nothing changed: its plan is known.
+    fn same_unnamed(&self, message: &from_client::Parse<'_>) -> Option<Prepared> {
+        let unnamed = self.statements.get(b"").filter(|_| message.name.is_empty() && !self.transaction.has_failed())?;
+        let same =
+            *unnamed.statement.text == *message.text && unnamed.statement.types == message.types && unnamed.context == self.context();
+        (same && !is_own(&unnamed.plan.command) && !unnamed.plan.unknown_relations()).then(|| unnamed.clone())
     }
 
     /// The plan of a text that has no tokens: the home shard says what is wrong with it.

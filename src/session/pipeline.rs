@@ -77,7 +77,8 @@ impl Session {
         if self.batch.pending.is_empty() {
             return Ok(());
         }
-        for pending in std::mem::take(&mut self.batch.pending) {
+        let mut waiting = std::mem::take(&mut self.batch.pending);
+        for pending in waiting.drain(..) {
             match pending {
                 Pending::Parse { name, prepared } => self.send_parse(at, &name, &prepared),
                 Pending::Describe(prepared) => {
@@ -95,6 +96,8 @@ impl Session {
                 }
             }
         }
+        // Its memory serves the next batch.
+        self.batch.pending = waiting;
         Ok(())
     }
 

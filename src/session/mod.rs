@@ -88,15 +88,8 @@ impl Session {
 
     async fn serve(&mut self, idle: &AtomicBool) -> Result<(), End> {
         loop {
-            while let Some(frame) = peek_client(&self.client.input).map_err(|error| End::Fatal(Box::new(error)))? {
-                let missing = frame.bytes.saturating_sub(self.client.input.len());
-                if missing > 0 {
-                    self.client.input.reserve(missing.min(LONG_MESSAGE_STEP));
-                    break;
-                }
-                let message = self.client.input.split_to(frame.bytes).freeze();
-                self.message(frame.tag, message).await?;
-            }
+            // On the heap, because the work's future takes kilobytes and an idle client should not.
+            Box::pin(self.messages()).await?;
             if self.client.closed {
                 return Err(End::Left);
             }
@@ -110,6 +103,20 @@ impl Session {
                 return Err(End::Left);
             }
         }
+    }
+
+    /// Handles every message that has arrived whole.
+    async fn messages(&mut self) -> Result<(), End> {
+        while let Some(frame) = peek_client(&self.client.input).map_err(|error| End::Fatal(Box::new(error)))? {
+            let missing = frame.bytes.saturating_sub(self.client.input.len());
+            if missing > 0 {
+                self.client.input.reserve(missing.min(LONG_MESSAGE_STEP));
+                break;
+            }
+            let message = self.client.input.split_to(frame.bytes).freeze();
+            self.message(frame.tag, message).await?;
+        }
+        Ok(())
     }
 
     async fn message(&mut self, tag: u8, message: Bytes) -> Result<(), End> {

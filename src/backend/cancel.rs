@@ -91,10 +91,13 @@ async fn send_cancel(server: &ServerIdentity) -> io::Result<()> {
     Ok(())
 }
 
+/// A client's secret key, and what it has running.
+type Registered = (Vec<u8>, Arc<CancelSlot>);
+
 /// All clients that can be cancelled, by the process id they were told.
 #[derive(Debug)]
 pub struct CancelRegistry {
-    clients: Mutex<HashMap<i32, (Vec<u8>, Arc<CancelSlot>)>>,
+    clients: Mutex<HashMap<i32, Registered>>,
     next_id: AtomicI32,
 }
 

@@ -38,7 +38,7 @@ pub enum LoginError {
     #[error("could not connect to server {endpoint}: {source}")]
     Connect { endpoint: Endpoint, source: io::Error },
     #[error("{0}")]
-    Refused(ServerError),
+    Refused(Box<ServerError>),
     #[error("server {0} sent an invalid login reply")]
     Protocol(Endpoint),
     #[error("server {0} wants an authentication method that the proxy does not know")]
@@ -141,7 +141,9 @@ impl Conversation<'_> {
                     let mut body = self.input.split_to(frame.bytes);
                     body.advance(frame::HEADER_BYTES);
                     if frame.tag == b'E' {
-                        return Err(from_server::error(&body).map_or_else(|_| self.protocol(), LoginError::Refused));
+                        return Err(
+                            from_server::error(&body).map_or_else(|_| self.protocol(), |error| LoginError::Refused(Box::new(error)))
+                        );
                     }
                     return Ok((frame.tag, body));
                 }

@@ -78,6 +78,7 @@ pub struct Pool {
 #[derive(Debug, Default)]
 struct State {
     /// The most recently used last: it is taken first, so that the others can age and close.
+    #[expect(clippy::vec_box, reason = "a connection is large and goes from hand to hand in its box")]
     idle: Vec<Box<ServerConnection>>,
     /// Idle, checked out and being opened.
     open: usize,

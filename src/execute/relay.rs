@@ -25,14 +25,14 @@ pub enum RelayError {
     #[error("client connection lost")]
     Client(#[source] io::Error),
     /// The server is gone; with its last words, if it had any. `cut`: the client has part of a message and cannot be served on.
-    #[error("{}", lost_message(.last_words.as_ref()))]
+    #[error("{}", lost_message(.last_words.as_deref()))]
     Server { last_words: Option<Box<ServerError>>, cut: bool },
     /// The server said what nobody asked for.
     #[error("server sent an unexpected message of type {0:?}")]
     Protocol(char),
 }
 
-fn lost_message(last_words: Option<&Box<ServerError>>) -> String {
+fn lost_message(last_words: Option<&ServerError>) -> String {
     last_words.map_or_else(|| "server closed the connection unexpectedly".to_owned(), ToString::to_string)
 }
 
@@ -244,7 +244,7 @@ pub(super) fn scan(
             // The common case: a row for the client.
             b'D' if server.expected.front().is_some_and(|expected| expected.forward) => Verdict::Forward,
             b'E' => fail(body, &mut server.expected, outcome, names)?,
-            tag => judge(tag, body, &mut server.expected, &mut server.status, &mut server.parameters, outcome)?,
+            tag => judge((tag, body), &mut server.expected, &mut server.status, &mut server.parameters, outcome)?,
         };
         match verdict {
             Verdict::Forward => position += frame.bytes,
@@ -293,8 +293,7 @@ type Parameters = std::collections::BTreeMap<String, String>;
 
 /// Matches one message to the oldest expected reply.
 fn judge(
-    tag: u8,
-    body: &[u8],
+    (tag, body): (u8, &[u8]),
     expected: &mut std::collections::VecDeque<Expected>,
     status: &mut TransactionStatus,
     parameters: &mut Parameters,

@@ -223,7 +223,7 @@ impl Session {
             Some(shard) => Ok((shard, access)),
             None => {
                 if !self.transaction.is_open() {
-                    self.to_internal_transaction();
+                    self.make_transaction_internal();
                 }
                 Ok((self.pools.map.home, Access::Write))
             }
@@ -320,7 +320,7 @@ impl Session {
     async fn execute_own(&mut self, prepared: &Prepared) -> Result<(), Failure> {
         self.settle_order().await?;
         if !self.transaction.is_open() && self.links.iter().any(|link| link.unsynced) {
-            self.to_internal_transaction();
+            self.make_transaction_internal();
         }
         let statement = Arc::clone(&prepared.statement);
         let _ = self.scan.scan(&statement.text, self.settings.standard_strings);

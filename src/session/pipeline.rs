@@ -28,7 +28,7 @@ impl Session {
         let elsewhere = self.links.iter().any(|link| link.unsynced && link.wrote && link.shard != shard);
         if access == Access::Write && elsewhere && !self.transaction.is_open() {
             // A second shard is written in one implicit transaction: from now on it is one of ours, committed in two phases.
-            self.to_internal_transaction();
+            self.make_transaction_internal();
         }
         let at = self.link(shard, access).await?;
         self.batch.current = Some(at);
@@ -39,7 +39,7 @@ impl Session {
     }
 
     /// Makes the batch's implicit transaction one that the session commits at Sync.
-    pub(super) fn to_internal_transaction(&mut self) {
+    pub(super) fn make_transaction_internal(&mut self) {
         self.transaction.open_internal(self.settings.snapshot());
         for at in 0..self.links.len() {
             if self.links.get(at).is_some_and(|link| link.unsynced) {

@@ -43,7 +43,7 @@ fn fields(severity: &str, error: &dyn ClientError) -> Vec<(u8, String)> {
 fn truncated(mut text: String) -> String {
     const TEXT_BYTES_MAX: usize = 2048;
     if text.len() > TEXT_BYTES_MAX {
-        let end = text.floor_char_boundary(TEXT_BYTES_MAX);
+        let end = (0..=TEXT_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         text.truncate(end);
     }
     text.replace('\0', "")

@@ -95,6 +95,13 @@ impl Session {
             if let Some(notice) = &judgement.notice {
                 to_client::notice(&mut self.client.output, "NOTICE", &PlainError::new(SqlState(*b"00000"), notice.clone()));
             }
+            if ddl.object == DdlObject::TableAs && judgement.placement != Placement::Single {
+                // Every shard would run the query and keep all of its rows.
+                return Err(spans(
+                    &format!("CREATE TABLE AS of \"{}\"", name.name),
+                    "Create the table first, then insert its rows by key.",
+                ));
+            }
             if judgement.placement != Placement::Single && known.is_none() {
                 let others: Vec<ShardId> = self.home_first().into_iter().skip(1).collect();
                 self.on_others(text, &others).await?;

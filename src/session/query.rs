@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::backend::Reply;
 use crate::execute::ask::drain;
 use crate::routing::{Access, Plan, Planner, Route, Values};
 use crate::session::Session;
@@ -13,7 +14,7 @@ use crate::session::failure::{End, Failure};
 use crate::sql::command::Command;
 use crate::topology::ShardId;
 use crate::wire::frame::HEADER_BYTES;
-use crate::wire::{SqlState, TransactionStatus, from_client, to_client};
+use crate::wire::{SqlState, TransactionStatus, from_client, to_client, to_server};
 
 /// A statement with its plan; the session's `scan` holds its literals.
 pub(super) type Planned = Arc<Plan>;
@@ -196,7 +197,13 @@ impl Session {
         self.refuse_in_failed()?;
         self.follow_map();
         let values = Values { text, literals: self.scan.literals(), other_encoding: self.settings.other_encoding, ..Values::default() };
-        let (route, access) = self.route(plan, &values)?;
+        let hint = &self.settings.own.hint;
+        let routed = self.route(plan, &values);
+        let unclear = routed.is_err() && plan.route(&values, hint, &self.pools.map).is_err_and(|refusal| refusal.maybe_syntax_error);
+        if unclear {
+            Box::pin(self.check_syntax(text)).await?;
+        }
+        let (route, access) = routed?;
         let Some(shard) = self.shard_of(&route) else {
             Box::pin(self.everywhere(text)).await?;
             return Ok(Ready::Ours);
@@ -213,6 +220,25 @@ impl Session {
             Some(_) if !relayed => Err(Failure::Relayed),
             _ if relayed => Ok(Ready::Relayed),
             _ => Ok(Ready::Ours),
+        }
+    }
+
+    /// A text that the planner does not understand may be none of PostgreSQL's: the home shard parses it and says so. It is not run.
+    async fn check_syntax(&mut self, text: &[u8]) -> Result<(), Failure> {
+        let at = self.link_home().await?;
+        let Some(link) = self.links.get_mut(at) else { return Ok(()) };
+        to_server::parse(&mut link.server.output, b"", text, &[]);
+        to_server::sync(&mut link.server.output);
+        link.server.expect(Reply::Parse(None), false);
+        link.server.expect(Reply::Sync, false);
+        link.server.unnamed = 0;
+        let parsed = self.drain_link(at).await;
+        if at < self.links.len() {
+            self.settle(at).await?;
+        }
+        match parsed {
+            Err(Failure::Report(error)) if error.sqlstate() != SqlState::SYNTAX_ERROR => Ok(()),
+            parsed => parsed,
         }
     }
 

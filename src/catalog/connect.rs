@@ -57,6 +57,14 @@ impl Target {
         self
     }
 
+    /// A pool of at most `size` connections to it.
+    ///
+    /// # Errors
+    /// When the root certificates cannot be read.
+    pub fn pool(&self, size: usize) -> Result<deadpool_postgres::Pool, control::OpenError> {
+        control::pool(&self.config, &self.tls, size)
+    }
+
     /// Opens a connection whose driver a task of its own awaits.
     ///
     /// # Errors

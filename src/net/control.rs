@@ -5,6 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::config::SslMode as ControlSslMode;
@@ -32,6 +33,21 @@ pub enum OpenError {
 /// # Errors
 /// When the certificates cannot be read, or the server cannot be reached, trusted or entered.
 pub async fn open(config: &Config, tls: &ServerTls) -> Result<(Client, ControlConnection), OpenError> {
+    let (config, connect) = encrypted(config, tls)?;
+    Ok(config.connect(connect).await?)
+}
+
+/// A pool of at most `size` control connections, opened when they are first wanted and replaced when they are lost.
+///
+/// # Errors
+/// When the certificates cannot be read.
+pub fn pool(config: &Config, tls: &ServerTls, size: usize) -> Result<Pool, OpenError> {
+    let (config, connect) = encrypted(config, tls)?;
+    let manager = Manager::from_config(config, connect, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+    Ok(Pool::builder(manager).max_size(size).build().expect("a pool without timeouts needs no timer"))
+}
+
+fn encrypted(config: &Config, tls: &ServerTls) -> Result<(Config, MakeControl), OpenError> {
     let mut config = config.clone();
     config.ssl_mode(match (tls.mode, config.get_ssl_mode()) {
         (SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull, _) | (_, ControlSslMode::Require) => ControlSslMode::Require,
@@ -40,9 +56,10 @@ pub async fn open(config: &Config, tls: &ServerTls) -> Result<(Client, ControlCo
     });
     let wanted = if tls.mode == SslMode::Disable && config.get_ssl_mode() == ControlSslMode::Require { SslMode::Require } else { tls.mode };
     let connector = Connector::load(&ServerTls { mode: wanted, root_certificate_file: tls.root_certificate_file.clone() })?;
-    Ok(config.connect(MakeControl { connector }).await?)
+    Ok((config, MakeControl { connector }))
 }
 
+#[derive(Clone)]
 struct MakeControl {
     connector: Option<Connector>,
 }

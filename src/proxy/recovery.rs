@@ -8,16 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use deadpool_postgres::{Client, Pool};
 use tokio::time::{sleep, timeout};
-use tokio_postgres::Client;
 use tracing::{debug, info, warn};
 
 use crate::backend::ControlRole;
 use crate::backend::health::control_target;
 use crate::catalog::View;
 use crate::execute::two_phase::{GID_PREFIX, anchor_of};
-use crate::telemetry::task;
-use crate::topology::{ShardId, ShardMap};
+use crate::topology::{Endpoint, ShardId, ShardMap};
 
 /// How often prepared transactions are looked for.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -30,10 +29,11 @@ const DECISION_AGE: &str = "1 hour";
 
 /// Looks for transactions in doubt until the process ends.
 pub(super) async fn run(view: Arc<View>, control: ControlRole) {
+    let mut servers = Primaries { control, pools: HashMap::new() };
     loop {
         sleep(INTERVAL).await;
         let map = Arc::clone(&view.map());
-        match timeout(ROUND_TIMEOUT, round(&map, &control)).await {
+        match timeout(ROUND_TIMEOUT, round(&map, &mut servers)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => debug!(error = %format!("{error:#}"), "looking for transactions in doubt failed"),
             Err(_) => warn!("looking for transactions in doubt takes too long"),
@@ -41,10 +41,34 @@ pub(super) async fn run(view: Arc<View>, control: ControlRole) {
     }
 }
 
-async fn round(map: &ShardMap, control: &ControlRole) -> anyhow::Result<()> {
+/// The shards' primaries; one connection to each is kept from round to round.
+struct Primaries {
+    control: ControlRole,
+    pools: HashMap<Endpoint, Pool>,
+}
+
+impl Primaries {
+    async fn connect(&mut self, endpoint: &Endpoint) -> anyhow::Result<Client> {
+        if !self.pools.contains_key(endpoint) {
+            self.pools.insert(endpoint.clone(), control_target(endpoint, &self.control).pool(1)?);
+        }
+        Ok(self.pools.get(endpoint).context("just made")?.get().await?)
+    }
+}
+
+async fn round(map: &ShardMap, servers: &mut Primaries) -> anyhow::Result<()> {
+    servers.pools.retain(|endpoint, _| map.shards.iter().any(|shard| shard.primary == *endpoint));
     let mut clients = HashMap::new();
+    let mut unreachable = false;
     for shard in &map.shards {
-        clients.insert(shard.id, connect(map, shard.id, control).await?);
+        match servers.connect(&shard.primary).await {
+            Ok(client) => drop(clients.insert(shard.id, client)),
+            Err(error) => {
+                // Those of the others are decided all the same, unless it is their anchor.
+                debug!(shard = %shard.id, error = %format!("{error:#}"), "shard not reached for its transactions in doubt");
+                unreachable = true;
+            }
+        }
     }
     for (shard, client) in &clients {
         let query = format!(
@@ -57,17 +81,8 @@ async fn round(map: &ShardMap, control: &ControlRole) -> anyhow::Result<()> {
             }
         }
     }
-    forget(&clients).await
-}
-
-async fn connect(map: &ShardMap, shard: ShardId, control: &ControlRole) -> anyhow::Result<Client> {
-    let shard = map.shard(shard).context("not in the map")?;
-    let (client, connection) = control_target(&shard.primary, control).open().await?;
-    task::spawn("recovery connection", async move {
-        // The client's calls report what broke.
-        let _ = connection.await;
-    });
-    Ok(client)
+    // A shard that was not asked may still hold a gid.
+    if unreachable { Ok(()) } else { forget(&clients).await }
 }
 
 async fn decide(gid: &str, holder: &Client, clients: &HashMap<ShardId, Client>) -> anyhow::Result<()> {

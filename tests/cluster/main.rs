@@ -74,7 +74,10 @@ const TESTS: &[(&str, Test)] = &[
 ];
 
 /// Run while no other test runs.
-const EXCLUSIVE: &[(&str, Test)] = &[("saturation::replies_belong_to_requests", saturation::replies_belong_to_requests)];
+const EXCLUSIVE: &[(&str, Test)] = &[
+    ("transactions::doubt_is_decided", transactions::doubt_is_decided),
+    ("saturation::replies_belong_to_requests", saturation::replies_belong_to_requests),
+];
 
 /// The servers, and the lock that keeps the exclusive tests alone.
 #[derive(Default)]

@@ -113,6 +113,31 @@ fn pipeline(client: &mut Connection, statements: impl Iterator<Item = String>) -
     Ok(came)
 }
 
+/// What a proxy that died between PREPARE and COMMIT PREPARED leaves is decided by its anchor's record: committed where there is one,
+/// else rolled back, and the anchor says so for good.
+pub(crate) fn doubt_is_decided(fixture: &Fixture) -> Result<()> {
+    let cluster = fixture.cluster()?;
+    let (mut anchor, mut other) = (cluster.primary(0)?, cluster.primary(1)?);
+    other.query("create table doubt (n int)")?;
+    for (gid, row) in [("shardyard:0:doubt:1", 1), ("shardyard:0:doubt:2", 2)] {
+        other.query("begin")?;
+        other.query(&format!("insert into doubt values ({row})"))?;
+        other.query(&format!("prepare transaction '{gid}'"))?;
+    }
+    anchor.query("insert into shardyard.commit_decision (gid, decision) values ('shardyard:0:doubt:2', 'commit')")?;
+    eventually(Duration::from_secs(40), || {
+        let left = other.value("select count(*) from pg_prepared_xacts where gid like 'shardyard:0:doubt:%'")?;
+        ensure!(left == "0", "{left} transactions are still in doubt");
+        Ok(())
+    })?;
+    let kept = other.value("select string_agg(n::text, ',') from doubt")?;
+    ensure!(kept == "2", "rows {kept} are there, and 2 should be");
+    let decision = anchor.value("select decision from shardyard.commit_decision where gid = 'shardyard:0:doubt:1'")?;
+    ensure!(decision == "abort", "the anchor's record says {decision}");
+    other.query("drop table doubt")?;
+    Ok(())
+}
+
 fn rows(cluster: &Cluster) -> Result<usize> {
     let mut total = 0;
     for shard in 0..SHARDS {

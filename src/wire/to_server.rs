@@ -5,13 +5,7 @@ use bytes::{BufMut, BytesMut};
 /// Appends one message: its tag, its length and the body that `body` writes.
 pub fn message(out: &mut BytesMut, tag: u8, body: impl FnOnce(&mut BytesMut)) {
     out.put_u8(tag);
-    let start = out.len();
-    out.put_i32(0);
-    body(out);
-    let length = u32::try_from(out.len() - start).unwrap_or(u32::MAX);
-    if let Some(place) = out.get_mut(start..start + 4) {
-        place.copy_from_slice(&length.to_be_bytes());
-    }
+    untagged(out, body);
 }
 
 fn string(out: &mut BytesMut, text: &[u8]) {

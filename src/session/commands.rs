@@ -87,9 +87,15 @@ impl Session {
         if name.starts_with(OWN_PREFIX) {
             return Err(not_yet("set_config() of shardyard's own settings", "Use SET."));
         }
-        self.single(text, plan, Ready::Ours).await?;
-        let raw = self.value_of(value);
-        self.note_set(name, Some(SettingValue::Raw(raw)), scope);
+        // The connection is held until its changed settings are noted: given back before, it would bring them to the next client.
+        let pinned = std::mem::replace(&mut self.pinned, true);
+        let result = self.single(text, plan, Ready::Ours).await;
+        self.pinned = pinned;
+        if result.is_ok() && (scope == Scope::Session || self.transaction.is_open()) {
+            self.note_set(name, Some(SettingValue::Raw(self.value_of(value))), scope);
+        }
+        self.give_back_idle().await?;
+        result?;
         let sql = crate::backend::settings::statement(name, &SettingValue::Raw(self.value_of(value)), scope == Scope::Transaction);
         if self.transaction.is_open() {
             for at in 1..self.links.len() {

@@ -54,12 +54,12 @@ pub(crate) fn settings_do_not_leak(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
-/// set_config in forms that cannot be followed: parameters, several at once, by either protocol.
+/// set_config with parameters, several at once, computed: forms that cannot be followed; and the one that can.
 pub(crate) fn set_config_does_not_leak(fixture: &Fixture) -> Result<()> {
     let proxy = narrow(fixture, "2")?;
     let mut other = Connection::connect(&proxy.dsn)?;
     let usual = other.value("show work_mem")?;
-    for turn in 0..4 {
+    for turn in 0..5 {
         let mut client = Connection::connect(&proxy.dsn)?;
         match turn {
             0 => drop(batch(&mut client, &[parse("s", "select set_config('work_mem', $1, false)"), bind("s", "11MB"), execute()])?),
@@ -67,6 +67,7 @@ pub(crate) fn set_config_does_not_leak(fixture: &Fixture) -> Result<()> {
             2 => {
                 drop(batch(&mut client, &[parse("s", "select set_config('work_mem', '11MB', $1::text = 'x')"), bind("s", "y"), execute()])?)
             }
+            3 => drop(client.query("select set_config('work_mem', '11MB', false)")?),
             _ => drop(client.query("select set_config('work_' || 'mem', '11MB', false) from pg_class limit 1")?),
         }
         ensure!(client.value("show work_mem")? == "11MB", "form {turn} was forgotten");

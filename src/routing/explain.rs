@@ -24,6 +24,10 @@ impl Plan {
                     Route::Any => ("any", shown(every())),
                     Route::One(shard) => ("one", shown(vec![shard])),
                     Route::Everywhere => ("everywhere", shown(every())),
+                    Route::Scatter { shards, .. } => ("scatter", shown(shards)),
+                    Route::Gather(_) => ("gather", shown(every())),
+                    Route::Each { shards } => ("each", shown(shards)),
+                    Route::Split(_) => ("split", shown(every())),
                 };
                 row("route", kind.to_owned());
                 row("shards", shards);
@@ -57,6 +61,9 @@ impl Plan {
                 }
             }
             Decision::Refused(_) => {}
+        }
+        for (way, reason) in &self.spreading.not_provable {
+            row("not provable", format!("{way}: {reason}"));
         }
         rows
     }

@@ -3,7 +3,7 @@
 //! *Invariant: `routing` never sees a connection.*
 //!
 //! A template's text is planned once (`planner`): `analyze`, `from`, `condition`, `modify` and `call` collect facts, `decide` makes of them
-//! what only values are missing from. Each execution then reads its values (`value`, `parameter`, `array`) and finds its shard (`bind`).
+//! what only values are missing from; `spread` finds the way over several shards where one is not enough. Each execution then reads its values (`value`, `parameter`, `array`) and finds its shard (`bind`).
 
 mod analyze;
 mod array;
@@ -14,6 +14,7 @@ mod decide;
 mod explain;
 mod facts;
 mod from;
+pub mod gather;
 mod modify;
 mod parameter;
 pub mod plan;
@@ -21,7 +22,10 @@ mod planner;
 pub mod refusal;
 mod region;
 pub mod route;
+pub mod scatter;
 mod scope;
+pub mod split;
+mod spread;
 mod value;
 mod with;
 

@@ -3,6 +3,7 @@
 use crate::routing::decide::Decision;
 use crate::routing::refusal::Refusal;
 use crate::routing::route::{Hint, HintTarget, Route, Values};
+use crate::routing::spread::Spreading;
 use crate::routing::value::Constant;
 use crate::sql::command::Command;
 use crate::sql::hint::CommentHint;
@@ -33,6 +34,8 @@ pub struct Plan {
     /// Without hints.
     pub access: Access,
     pub(crate) decision: Decision,
+    /// Where the decision refuses because of several shards.
+    pub(crate) spreading: Spreading,
     pub(crate) comment: CommentHint,
     pub(crate) hinted: Hinted,
     /// The type that a hint's key is read as.
@@ -62,13 +65,17 @@ impl Plan {
         if let Some(target) = self.target(hint) {
             return self.hinted_route(&target, values, map);
         }
-        match &self.decision {
-            Decision::Bound(bound) => bound.route(values, map),
-            Decision::Home(_) => Ok(Route::Home),
-            Decision::Any => Ok(Route::Any),
-            Decision::Everywhere => self.everywhere(values),
-            Decision::Refused(refusal) => Err(refusal.clone()),
-        }
+        let refusal = match &self.decision {
+            Decision::Bound(bound) => match bound.route(values, map) {
+                Ok(route) => return Ok(route),
+                Err(refusal) => refusal,
+            },
+            Decision::Refused(refusal) => refusal.clone(),
+            Decision::Home(_) => return Ok(Route::Home),
+            Decision::Any => return Ok(Route::Any),
+            Decision::Everywhere => return self.everywhere(values),
+        };
+        self.spreading.route(refusal, values, map)
     }
 
     /// Whether a replica may answer, with the hints of the session and of the text.

@@ -7,6 +7,7 @@ use crate::routing::decide::{Decision, decide};
 use crate::routing::facts::Facts;
 use crate::routing::plan::{Access, Hinted, Plan, Planner};
 use crate::routing::refusal::Refusal;
+use crate::routing::spread::{Sought, Spreading};
 use crate::sql::ast::{Body, Query, Statement};
 use crate::sql::classify::{Classified, Form, classify};
 use crate::sql::command::{Command, Ddl, DdlObject, DdlVerb, ObjectName};
@@ -32,7 +33,7 @@ impl Planner<'_> {
         let comment = hint::read(text.as_bytes().get(..cursor.offset()).unwrap_or_default());
         let classified = classify(cursor);
         let mut plan = match classified.data {
-            Some(data) => self.plan_data(cursor, &classified, data, scan.literals()),
+            Some(data) => self.plan_data((text, cursor), &classified, data, scan.literals()),
             None => self.plan_utility(cursor, classified.command),
         };
         if comment.reference
@@ -49,6 +50,7 @@ impl Planner<'_> {
             command,
             access: Access::Write,
             decision: Decision::Home("no rows"),
+            spreading: Spreading::default(),
             comment: hint::CommentHint::default(),
             hinted: Hinted::Always,
             key_type: self.key_type(None),
@@ -56,7 +58,7 @@ impl Planner<'_> {
         }
     }
 
-    fn plan_data(&self, whole: Cursor<'_>, classified: &Classified<'_>, data: Cursor<'_>, literals: &[Literal]) -> Plan {
+    fn plan_data(&self, (text, whole): (&str, Cursor<'_>), classified: &Classified<'_>, data: Cursor<'_>, literals: &[Literal]) -> Plan {
         let data = if classified.form == Form::CopyQuery { data.until_close() } else { Some(data) };
         let parsed = data.ok_or(ParseError::NotUnderstood).and_then(parse);
         let statement = match parsed {
@@ -65,18 +67,20 @@ impl Planner<'_> {
         };
         let mut analyzer = Analyzer::new(self, literals);
         analyzer.statement(&statement);
-        let Analyzer { facts, regions, key_parameters, .. } = analyzer;
+        let (facts, regions) = (&analyzer.facts, &analyzer.regions);
         let form = if selected_into(&statement).is_some() { Form::Stored } else { classified.form };
-        let mut decision = for_form(decide(&facts, &regions), form, &facts);
+        let mut decision = for_form(decide(facts, regions), form, facts);
         if let Decision::Bound(bound) = &mut decision {
-            bound.mark_shared(&unclear(whole, &key_parameters));
+            bound.mark_shared(&unclear(whole, &analyzer.key_parameters));
         }
-        let access = access(&facts, &decision, form);
-        let hinted = hinted(&facts, &decision);
+        let spreading = Spreading::find(&Sought { text, statement: &statement, form, analyzer: &analyzer, decision: &decision });
+        let access = access(facts, &decision, form);
+        let hinted = hinted(facts, &decision);
         Plan {
-            command: command(classified.command.clone(), &statement, &facts),
+            command: command(classified.command.clone(), &statement, facts),
             access,
             decision,
+            spreading,
             hinted,
             key_type: self.key_type(facts.sharded.first().map(|sharded| sharded.key_type)),
             unknown_relations: facts.unknown_relations,

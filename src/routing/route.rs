@@ -1,10 +1,15 @@
 //! Where one execution of a statement goes.
 
+use std::sync::Arc;
+
+use crate::routing::gather::GatherPlan;
 use crate::routing::plan::Access;
+use crate::routing::scatter::ScatterPlan;
+use crate::routing::split::SplitPlan;
 use crate::sql::literal::Literal;
 use crate::topology::ShardId;
 
-/// Where one execution of a statement goes. The later multi-shard routes (scatter, gather, split) join here.
+/// Where one execution of a statement goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
     /// No table, or only the catalogs: the home shard answers.
@@ -15,6 +20,14 @@ pub enum Route {
     One(ShardId),
     /// The same on every shard, in one transaction: writes to reference tables that are the same wherever they run.
     Everywhere,
+    /// Read on these shards, merged in the proxy.
+    Scatter { plan: Arc<ScatterPlan>, shards: Vec<ShardId> },
+    /// Its tables are brought to the home shard, which computes.
+    Gather(Arc<GatherPlan>),
+    /// The same on each of these shards, counts added, in one transaction.
+    Each { shards: Vec<ShardId> },
+    /// Rows or keys shared out over shards, in one transaction.
+    Split(Arc<SplitPlan>),
 }
 
 /// The parameters of a Bind message, undecoded.

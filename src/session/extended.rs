@@ -11,6 +11,7 @@ use crate::routing::{Access, ParameterValues, Plan, Route, Values};
 use crate::session::Session;
 use crate::session::failure::Failure;
 use crate::session::prepared::{Prepared, unknown_statement};
+use crate::session::spread::SpreadPortal;
 use crate::sql::command::Command;
 use crate::topology::ShardId;
 use crate::wire::from_client::{self, Target};
@@ -23,8 +24,8 @@ pub(super) enum Portal {
     Server { shard: ShardId, access: Access },
     /// A command that the session runs itself.
     Own(Prepared),
-    /// A portal on the home shard; on the other shards the same is bound when it is executed. `tail` is Bind's.
-    Everywhere { prepared: Prepared, tail: Bytes },
+    /// Bound on the home shard, executed on several.
+    Spread(Arc<SpreadPortal>),
 }
 
 /// A message whose server is not known yet.
@@ -202,8 +203,9 @@ impl Session {
             to_server::message(&mut link.server.output, b'B', |out| out.extend_from_slice(body));
         }
         link.server.expect(Reply::Bind, true);
-        let portal = if route == Route::Everywhere {
-            Portal::Everywhere { prepared: prepared.clone(), tail: body.slice_ref(message.tail) }
+        let portal = if self.shard_of(&route).is_none() && !matches!(plan.command, Command::Cursor { .. }) {
+            let tail = body.slice_ref(message.tail);
+            Portal::Spread(Arc::new(SpreadPortal { prepared: prepared.clone(), route, access, tail }))
         } else {
             Portal::Server { shard, access }
         };
@@ -222,10 +224,10 @@ impl Session {
         match self.shard_of(route) {
             Some(shard) => Ok((shard, access)),
             None => {
-                if !self.transaction.is_open() {
+                if !self.transaction.is_open() && Self::needs_transaction(route) {
                     self.make_transaction_internal();
                 }
-                Ok((self.pools.map.home, Access::Write))
+                Ok((self.pools.map.home, access))
             }
         }
     }
@@ -274,7 +276,7 @@ impl Session {
                     Ok(())
                 }
                 Portal::Server { shard, access } => self.pass_on(b'D', body, (shard, access), Reply::Describe).await,
-                Portal::Everywhere { .. } => self.pass_on(b'D', body, (self.pools.map.home, Access::Write), Reply::Describe).await,
+                Portal::Spread(portal) => self.pass_on(b'D', body, (self.pools.map.home, portal.access), Reply::Describe).await,
             },
         }
     }
@@ -292,7 +294,7 @@ impl Session {
     }
 
     /// Sends a message about a portal to the server that has it.
-    async fn pass_on(&mut self, tag: u8, body: &Bytes, (shard, access): (ShardId, Access), reply: Reply) -> Result<(), Failure> {
+    pub(super) async fn pass_on(&mut self, tag: u8, body: &Bytes, (shard, access): (ShardId, Access), reply: Reply) -> Result<(), Failure> {
         let at = self.pipeline_link(shard, access).await?;
         self.send_pending(at).await?;
         if let Some(link) = self.links.get_mut(at) {
@@ -308,11 +310,7 @@ impl Session {
         match self.portal(message.portal)? {
             Portal::Own(prepared) => Box::pin(self.execute_own(&prepared)).await,
             Portal::Server { shard, access } => self.pass_on(b'E', body, (shard, access), Reply::Execute).await,
-            Portal::Everywhere { prepared, tail } => {
-                let home = self.pools.map.home;
-                self.pass_on(b'E', body, (home, Access::Write), Reply::Execute).await?;
-                Box::pin(self.execute_elsewhere(&prepared, &tail)).await
-            }
+            Portal::Spread(portal) => Box::pin(self.execute_spread(body, &portal)).await,
         }
     }
 
@@ -351,9 +349,9 @@ impl Session {
                 }
                 match portal {
                     Some(Portal::Server { shard, access }) => self.pass_on(b'C', body, (shard, access), Reply::Close).await,
-                    Some(Portal::Everywhere { .. }) => {
+                    Some(Portal::Spread(portal)) => {
                         let home = self.pools.map.home;
-                        self.pass_on(b'C', body, (home, Access::Write), Reply::Close).await
+                        self.pass_on(b'C', body, (home, portal.access), Reply::Close).await
                     }
                     _ => {
                         self.answer(to_client::close_complete);

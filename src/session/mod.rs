@@ -13,8 +13,10 @@ mod pipeline;
 mod prepared;
 mod query;
 mod reported;
+mod scatter;
 mod settings;
 pub mod shared;
+mod spread;
 mod transaction;
 
 use std::net::SocketAddr;

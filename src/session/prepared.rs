@@ -156,7 +156,7 @@ impl Session {
             Values { text: &statement.text, literals: &statement.literals, parameters, other_encoding: self.settings.other_encoding };
         let (route, access) = self.route_or_home(&plan, &values)?;
         let Some(shard) = self.shard_of(&route) else {
-            return Err(crate::session::commands::not_yet("EXECUTE of a write to a reference table", "Send the statement itself."));
+            return Err(crate::session::commands::not_yet("EXECUTE of a statement on several shards", "Send the statement itself."));
         };
         let at = self.link(shard, access).await?;
         let mut result = self.prepare_on_server(at, &prepared).await;

@@ -178,7 +178,7 @@ impl Session {
             // Any will do: one that the transaction holds already, else the home shard.
             Route::Any => Some(self.links.first().map_or(self.pools.map.home, |link| link.shard)),
             Route::One(shard) => Some(*shard),
-            Route::Everywhere => None,
+            Route::Everywhere | Route::Scatter { .. } | Route::Gather(_) | Route::Each { .. } | Route::Split(_) => None,
         }
     }
 
@@ -205,7 +205,7 @@ impl Session {
         }
         let (route, access) = routed?;
         let Some(shard) = self.shard_of(&route) else {
-            Box::pin(self.everywhere(text)).await?;
+            Box::pin(self.spread(text, plan, (&route, access))).await?;
             return Ok(Ready::Ours);
         };
         let at = self.link(shard, access).await?;

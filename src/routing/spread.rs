@@ -1,0 +1,103 @@
+//! Statements that one shard cannot run: the ways over several shards, cheapest first.
+
+use std::sync::Arc;
+
+use crate::routing::analyze::Analyzer;
+use crate::routing::decide::Decision;
+use crate::routing::gather::GatherPlan;
+use crate::routing::refusal::Refusal;
+use crate::routing::region::Regions;
+use crate::routing::route::{Route, Values};
+use crate::routing::scatter::ScatterPlan;
+use crate::routing::split::SplitPlan;
+use crate::sql::ast::Statement;
+use crate::sql::classify::Form;
+use crate::topology::ShardMap;
+use crate::wire::SqlState;
+
+/// How a statement runs on several shards, found when it is planned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Spread {
+    /// Read on every shard, merged in the proxy.
+    Scatter(Arc<ScatterPlan>),
+    /// Its tables are brought to the home shard, which computes.
+    Gather(Arc<GatherPlan>),
+    /// The same on every shard, their counts added: UPDATE and DELETE without a key.
+    Each,
+    /// Its rows or keys are shared out over shards.
+    Split(Arc<SplitPlan>),
+}
+
+/// The spread of a statement, with what cheaper ways it was not provable for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Spreading {
+    pub spread: Option<Spread>,
+    /// Way and reason, for EXPLAIN (ROUTE).
+    pub not_provable: Vec<(&'static str, String)>,
+}
+
+/// A statement that may have to run on several shards.
+#[derive(Clone, Copy)]
+pub(crate) struct Sought<'a> {
+    pub text: &'a str,
+    pub statement: &'a Statement,
+    pub form: Form,
+    /// With the facts, the regions and the schema.
+    pub analyzer: &'a Analyzer<'a>,
+    pub decision: &'a Decision,
+}
+
+impl<'a> Sought<'a> {
+    pub(crate) fn regions(&self) -> &'a Regions {
+        &self.analyzer.regions
+    }
+}
+
+impl Spreading {
+    /// Finds the cheapest way that is provably right. Which statements get here: those that are refused, and those whose keys
+    /// may turn out to be of several shards when they run.
+    pub(crate) fn find(sought: &Sought<'_>) -> Self {
+        let mut found = Self::default();
+        let is_open = match sought.decision {
+            Decision::Refused(refusal) => refusal.sqlstate == SqlState::FEATURE_NOT_SUPPORTED,
+            Decision::Bound(_) => true,
+            Decision::Home(_) | Decision::Any | Decision::Everywhere => false,
+        };
+        if !is_open || sought.analyzer.facts.hard.is_some() {
+            return found;
+        }
+        if let Statement::Query(query) = sought.statement {
+            match crate::routing::scatter::plan(sought, query) {
+                Ok(plan) => found.spread = Some(Spread::Scatter(Arc::new(plan))),
+                Err(reason) => found.not_provable.push(("scatter", reason)),
+            }
+            if found.spread.is_none() {
+                match crate::routing::gather::plan(sought, query) {
+                    Ok(plan) => found.spread = Some(Spread::Gather(Arc::new(plan))),
+                    Err(reason) => found.not_provable.push(("gather", reason)),
+                }
+            }
+        } else {
+            match crate::routing::split::plan(sought) {
+                Ok(spread) => found.spread = Some(spread),
+                Err(reason) => found.not_provable.push(("split", reason)),
+            }
+        }
+        found
+    }
+
+    /// The route of one execution that is not on one shard; `refusal` says why it is not.
+    pub(crate) fn route(&self, refusal: Refusal, _values: &Values<'_>, map: &ShardMap) -> Result<Route, Refusal> {
+        if refusal.sqlstate != SqlState::FEATURE_NOT_SUPPORTED {
+            return Err(refusal);
+        }
+        let every = || map.shards.iter().map(|shard| shard.id).collect();
+        match &self.spread {
+            None => Err(refusal),
+            Some(Spread::Scatter(plan)) => Ok(Route::Scatter { plan: Arc::clone(plan), shards: every() }),
+            Some(Spread::Gather(plan)) => Ok(Route::Gather(Arc::clone(plan))),
+            Some(Spread::Each) => Ok(Route::Each { shards: every() }),
+            Some(Spread::Split(plan)) => Ok(Route::Split(Arc::clone(plan))),
+        }
+    }
+}

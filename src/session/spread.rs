@@ -1,0 +1,53 @@
+//! Statements on several shards: from a route to the method that runs it, in both protocols.
+
+use bytes::Bytes;
+
+use crate::backend::Reply;
+use crate::routing::{Access, Plan, Route};
+use crate::session::Session;
+use crate::session::commands::not_yet;
+use crate::session::failure::Failure;
+use crate::session::prepared::Prepared;
+
+/// A portal of a statement on several shards. It is bound on the home shard as it is, which checks and describes it; execution is ours.
+#[derive(Clone, Debug)]
+pub(super) struct SpreadPortal {
+    pub(super) prepared: Prepared,
+    pub(super) route: Route,
+    pub(super) access: Access,
+    /// Bind's formats, values and result formats.
+    pub(super) tail: Bytes,
+}
+
+impl Session {
+    /// Simple protocol: runs one statement on the shards of its route. The client gets everything but ReadyForQuery.
+    pub(super) async fn spread(&mut self, text: &[u8], _plan: &Plan, (route, access): (&Route, Access)) -> Result<(), Failure> {
+        match route {
+            Route::Everywhere => self.everywhere(text).await,
+            Route::Scatter { plan, shards } => self.scatter(text, plan, (shards, access)).await,
+            Route::Gather(_) => Err(not_yet("a gathered query", "Bind every table to one key.")),
+            Route::Each { .. } | Route::Split(_) => Err(not_yet("a write on several shards", "Send one statement for each key.")),
+            Route::Home | Route::Any | Route::One(_) => Ok(()),
+        }
+    }
+
+    /// Whether the route's statement has to run in a transaction over its shards.
+    pub(super) fn needs_transaction(route: &Route) -> bool {
+        matches!(route, Route::Everywhere | Route::Each { .. } | Route::Split(_) | Route::Gather(_))
+    }
+
+    /// Extended protocol: Execute of a portal on several shards; `body` is Execute's. Replies so far come first.
+    pub(super) async fn execute_spread(&mut self, body: &Bytes, portal: &SpreadPortal) -> Result<(), Failure> {
+        match &portal.route {
+            Route::Everywhere => {
+                let home = self.pools.map.home;
+                self.pass_on(b'E', body, (home, Access::Write), Reply::Execute).await?;
+                self.execute_elsewhere(&portal.prepared, &portal.tail).await
+            }
+            Route::Scatter { plan, shards } => self.execute_scatter(body, portal, (plan, shards)).await,
+            Route::Gather(_) => Err(not_yet("a gathered query", "Bind every table to one key.")),
+            Route::Each { .. } | Route::Split(_) => Err(not_yet("a write on several shards", "Send one statement for each key.")),
+            Route::Home | Route::Any | Route::One(_) => Ok(()),
+        }
+    }
+}

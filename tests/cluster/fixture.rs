@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Result, anyhow};
 
+use crate::differential::corpus;
 use crate::dsn::Dsn;
 use crate::plain::PlainServer;
 use crate::shardyard::Cluster;
@@ -15,6 +16,8 @@ pub(crate) struct Fixture {
     second: Shared<PlainServer>,
     cluster: Shared<Cluster>,
     wire_tables: Shared<()>,
+    differential_plain: Shared<()>,
+    differential_subject: Shared<()>,
 }
 
 /// Made once; what could not be made fails every test that needs it with the same words.
@@ -38,6 +41,26 @@ impl Fixture {
         }
         let cluster = self.cluster()?;
         once(&self.wire_tables, || wire::lay_tables(&cluster.dsn))?;
+        Ok(&cluster.dsn)
+    }
+
+    /// The oracle, with the tables of the differential corpus.
+    pub(crate) fn differential_plain(&self) -> Result<&Dsn> {
+        let plain = self.plain()?;
+        once(&self.differential_plain, || corpus::lay_tables(plain))?;
+        Ok(plain)
+    }
+
+    /// What it is compared with, with the same: the cluster; or, under `SHARDYARD_DIFFERENTIAL_AGAINST=plain`, a second plain server that
+    /// has its rows in another order and other plans, which shows that a statement has one answer only.
+    pub(crate) fn differential_subject(&self) -> Result<&Dsn> {
+        if std::env::var("SHARDYARD_DIFFERENTIAL_AGAINST").is_ok_and(|value| value == "plain") {
+            let second = once(&self.second, plain_with_tables)?;
+            once(&self.differential_subject, || corpus::lay_tables(&second.dsn).and_then(|()| corpus::disorder(second)))?;
+            return Ok(&second.dsn);
+        }
+        let cluster = self.cluster()?;
+        once(&self.differential_subject, || corpus::lay_tables(&cluster.dsn).and_then(|()| cluster.wait_for_replicas()))?;
         Ok(&cluster.dsn)
     }
 

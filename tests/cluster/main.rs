@@ -3,6 +3,7 @@
 mod access;
 mod connection;
 mod ddl;
+mod differential;
 mod drivers;
 mod dsn;
 mod fixture;
@@ -36,6 +37,9 @@ type Test = fn(&Fixture) -> Result<()>;
 const TESTS: &[(&str, Test)] = &[
     ("wire::compare::tells_differences", |_| wire::compare::tests::tells_differences()),
     ("wire::compare::allows_what_must_differ", |_| wire::compare::tests::allows_what_must_differ()),
+    ("differential::tells_wrong_answers", |_| differential::compare::tests::tells_wrong_answers()),
+    ("differential::allows_what_is_open", |_| differential::compare::tests::allows_what_is_open()),
+    ("differential::a_wrong_answer_is_noticed", differential::a_wrong_answer_is_noticed),
     ("keys::bigint", keys::bigint),
     ("keys::text", keys::text),
     ("keys::uuid", keys::uuid),
@@ -93,6 +97,11 @@ fn main() {
     let mut trials: Vec<Trial> = TESTS.iter().map(|(name, test)| trial(&stage, name, test)).collect();
     for (name, path) in wire::scripts() {
         trials.push(trial(&stage, &format!("wire::{name}"), move |fixture: &Fixture| wire::converse(&path, fixture)));
+    }
+    for name in differential::corpus::files() {
+        trials.push(trial(&stage, &format!("differential::corpus::{name}"), move |fixture: &Fixture| {
+            differential::corpus::compare_file(fixture, &name)
+        }));
     }
     for (name, suite) in drivers::SUITES {
         trials.push(trial(&stage, &format!("drivers::{name}"), |fixture: &Fixture| drivers::run(suite, &fixture.cluster()?.dsn)));

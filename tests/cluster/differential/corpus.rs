@@ -1,0 +1,161 @@
+//! The hand-written statements of `tests/differential/*.sql`: each file is a session on the plain server and one on the cluster.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::connection::Connection;
+use crate::differential::compare::{Order, rows_difference};
+use crate::differential::outcome::{Manner, Row, run};
+use crate::differential::pair::{Pair, repeatable};
+use crate::differential::script::{Statement, Step, StepKind, parse};
+use crate::differential::tally::Tally;
+use crate::dsn::Dsn;
+use crate::fixture::Fixture;
+use crate::plain::PlainServer;
+use crate::shardyard::{Cluster, SHARDS};
+
+/// Makes the tables that the files read, with their rows; run once on either server.
+pub(crate) const TABLES: &str = "tables.sql";
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/differential")
+}
+
+/// The names of the files of statements.
+pub(crate) fn files() -> Vec<String> {
+    let entries = std::fs::read_dir(folder()).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.filter_map(|name| name.strip_suffix(".sql").map(str::to_owned)).collect();
+    names.retain(|name| format!("{name}.sql") != TABLES);
+    names.sort();
+    names
+}
+
+fn steps(file: &str) -> Result<Vec<Step>> {
+    let path = folder().join(file);
+    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    parse(&text).with_context(|| file.to_owned())
+}
+
+/// Runs [`TABLES`], of which nothing may fail.
+pub(crate) fn lay_tables(dsn: &Dsn) -> Result<()> {
+    let mut connection = Connection::connect(dsn)?;
+    for step in steps(TABLES)? {
+        let StepKind::Statement(statement) = &step.kind else { continue };
+        let outcome = run(&mut connection, &statement.sql, &Manner::Simple, statement.input.as_bytes())?;
+        if let Some(error) = outcome.error {
+            bail!("{TABLES}:{}: {error}", step.line);
+        }
+    }
+    Ok(())
+}
+
+/// Gives a plain server's rows another order, and its statements other plans.
+pub(crate) fn disorder(server: &PlainServer) -> Result<()> {
+    let mut connection = Connection::connect(&server.dsn)?;
+    let tables = connection.query("select relname from pg_class where relname like 'd\\_%' and relkind = 'r'")?;
+    for table in tables.into_iter().flatten().flatten() {
+        // An updated row goes to the end.
+        let column = connection.value(&format!("select attname from pg_attribute where attrelid = '{table}'::regclass and attnum = 2"));
+        if let Ok(column) = column {
+            connection.query(&format!("update {table} set {column} = {column} where random() < 0.5"))?;
+        }
+    }
+    for setting in ["enable_hashagg", "enable_hashjoin", "enable_sort"] {
+        connection.query(&format!("alter role app set {setting} = off"))?;
+    }
+    Ok(())
+}
+
+/// Runs one file and compares.
+pub(crate) fn compare_file(fixture: &Fixture, name: &str) -> Result<()> {
+    let mut pair = Pair::connect(fixture.differential_plain()?, fixture.differential_subject()?)?;
+    let mut tally = Tally::default();
+    for step in steps(&format!("{name}.sql"))? {
+        let place = format!("{name}.sql:{}", step.line);
+        match &step.kind {
+            StepKind::Statement(statement) => {
+                for manner in manners(statement, step.line) {
+                    compare_statement(&mut pair, &mut tally, statement, (&manner, &place))?;
+                }
+            }
+            StepKind::Check(tables) => {
+                for table in tables {
+                    if let Some(what) = table_difference(&mut pair.plain, fixture.cluster()?, table)? {
+                        tally.fail(format!("{place}: the rows of {table} differ: {what}"));
+                    }
+                }
+            }
+        }
+    }
+    tally.conclude(name)
+}
+
+/// Reads are sent by both protocols, everything else by one of them.
+fn manners(statement: &Statement, line: usize) -> Vec<Manner> {
+    let extended = |binary| Manner::Extended { parameters: statement.parameters.clone(), binary };
+    let repeatable = repeatable(&statement.sql);
+    match (statement.parameters.is_empty(), repeatable) {
+        _ if statement.simple_only => vec![Manner::Simple],
+        (true, true) => vec![Manner::Simple, extended(true)],
+        (true, false) if line.is_multiple_of(2) => vec![Manner::Simple],
+        (true, false) => vec![extended(false)],
+        (false, true) => vec![extended(true), extended(false)],
+        (false, false) => vec![extended(line.is_multiple_of(2))],
+    }
+}
+
+fn compare_statement(pair: &mut Pair, tally: &mut Tally, statement: &Statement, (manner, place): (&Manner, &str)) -> Result<()> {
+    let verdict = pair.run(statement, manner).with_context(|| place.to_owned())?;
+    let path = statement.parameters.is_empty().then(|| pair.path(&statement.sql)).flatten();
+    tally.count(&verdict, path, || format!("{place} ({}): {}", protocol(manner), statement.sql));
+    Ok(())
+}
+
+pub(crate) fn protocol(manner: &Manner) -> &'static str {
+    match manner {
+        Manner::Simple => "simple",
+        Manner::Extended { binary: true, .. } => "extended, binary",
+        Manner::Extended { binary: false, .. } => "extended, text",
+    }
+}
+
+/// Compares the rows of `table` on the shards' primaries with the plain server's; with `*` after its name it is a reference table,
+/// whole on each. Rows of a sharded table have to be where their key belongs.
+pub(crate) fn table_difference(plain: &mut Connection, cluster: &Cluster, table: &str) -> Result<Option<String>> {
+    let (table, reference) = table.strip_suffix('*').map_or((table, false), |name| (name, true));
+    let sql = format!("select * from {table}");
+    let rows = |connection: &mut Connection| -> Result<Vec<Row>> {
+        let outcome = run(connection, &sql, &Manner::Simple, &[])?;
+        ensure!(outcome.error.is_none(), "{sql}: {outcome}");
+        Ok(outcome.answers.into_iter().flat_map(|answer| answer.rows).collect())
+    };
+    let expected = rows(plain)?;
+    let mut together = Vec::new();
+    for shard in 0..SHARDS {
+        let mut primary = cluster.primary(shard)?;
+        let there = rows(&mut primary)?;
+        if reference {
+            if let Some(what) = rows_difference(&expected, &there, &Order::Any) {
+                return Ok(Some(format!("on shard {shard}: {what}")));
+            }
+            continue;
+        }
+        if let Some(what) = misplaced(&mut primary, table, shard)? {
+            return Ok(Some(what));
+        }
+        together.extend(there);
+    }
+    Ok(if reference { None } else { rows_difference(&expected, &together, &Order::Any) })
+}
+
+/// Rows of a shard whose key belongs on another: bucket b is on shard b mod N at the beginning, and these tests move none.
+fn misplaced(primary: &mut Connection, table: &str, shard: usize) -> Result<Option<String>> {
+    let keyed = format!("select count(*) from pg_attribute where attrelid = '{table}'::regclass and attname = 'user_id'");
+    if primary.value(&keyed)? == "0" {
+        return Ok(None);
+    }
+    let count = primary.value(&format!("select count(*) from {table} where shardyard.bucket(user_id) % {SHARDS} <> {shard}"))?;
+    Ok((count != "0").then(|| format!("{count} rows are on shard {shard} that belong elsewhere")))
+}

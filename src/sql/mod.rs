@@ -3,6 +3,7 @@
 pub mod ast;
 pub mod classify;
 pub mod command;
+pub mod copy;
 pub mod cursor;
 pub mod hint;
 pub mod keyword;

@@ -182,6 +182,7 @@ fn table(name: &str, placement: Placement, columns: &[(&str, u32)]) -> Relation 
         type_oid: *type_oid,
         not_null: *name == "user_id",
         volatile_default: matches!(*name, "id" | "made"),
+        generated: false,
     });
     Relation {
         schema: "public".to_owned(),

@@ -96,7 +96,7 @@ async fn columns<C: GenericClient>(
         "select a.attrelid, a.attname, a.atttypid, a.attnotnull, a.attidentity <> '',
                 case when a.attgenerated = '' then coalesce(pg_catalog.pg_get_expr(d.adbin, d.adrelid), t.typdefault) end,
                 case when t.typtype = 'd' then t.typbasetype else a.atttypid end,
-                pg_catalog.format_type(a.atttypid, a.atttypmod), coalesce(l.collisdeterministic, true)
+                pg_catalog.format_type(a.atttypid, a.atttypmod), coalesce(l.collisdeterministic, true), a.attgenerated <> ''
          from pg_catalog.pg_attribute a
          join pg_catalog.pg_class c on c.oid = a.attrelid
          join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -113,7 +113,7 @@ async fn columns<C: GenericClient>(
         let default: Option<&str> = row.get(5);
         let volatile_default = row.get(4) || default.is_some_and(|default| may_vary(default, functions));
         found.candidate.columns.push((name.clone(), key_type(row.get(6), row.get(7), row.get(8))));
-        found.columns.push(Column { name, type_oid: row.get(2), not_null: row.get(3), volatile_default });
+        found.columns.push(Column { name, type_oid: row.get(2), not_null: row.get(3), volatile_default, generated: row.get(9) });
     }
     Ok(())
 }

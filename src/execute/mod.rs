@@ -5,6 +5,8 @@
 pub mod ask;
 pub mod client;
 pub mod copy;
+pub mod copy_split;
+pub mod part;
 pub mod relay;
 pub mod two_phase;
 

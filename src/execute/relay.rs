@@ -122,7 +122,7 @@ pub async fn relay(
 }
 
 /// Moves bytes in all directions until something has arrived from the server.
-fn poll_wait(context: &mut Context<'_>, client: &mut ClientIo, server: &mut ServerConnection) -> Poll<Result<(), RelayError>> {
+pub(super) fn poll_wait(context: &mut Context<'_>, client: &mut ClientIo, server: &mut ServerConnection) -> Poll<Result<(), RelayError>> {
     if poll_send_server(context, server).is_err() {
         // The server's last words may still be in its socket.
         return Poll::Ready(last_words(context, server));

@@ -21,7 +21,8 @@ pub(crate) struct Analyzer<'a> {
     pub views: usize,
     /// Parameters, once for each use as the value of a column of a key's type.
     pub key_parameters: Vec<usize>,
-    blocks: usize,
+    /// Queries within the statement, an INSERT's plain VALUES excepted.
+    pub blocks: usize,
     depth: usize,
 }
 

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use crate::routing::decide::{Binding, Bound};
 use crate::routing::refusal::Refusal;
 use crate::routing::route::{Route, Values};
-use crate::routing::value::{Constant, Keys, NoKeys, Wanted};
+use crate::routing::value::{Constant, Keys, NoKeys, Value, Wanted};
 use crate::topology::hash::bucket;
 use crate::topology::{ShardId, ShardMap};
 
@@ -55,6 +55,15 @@ impl Binding {
             [] => Ok(None),
             [one] => Ok(Some(*one)),
             several => Err(Refusal::several_shards(&self.table, &self.key_column, several.len())),
+        }
+    }
+
+    /// The shard of one value among those that are stored; `None` for one that is no key.
+    pub(crate) fn row_shard(&self, value: Value, values: &Values<'_>, map: &ShardMap) -> Result<Option<ShardId>, Refusal> {
+        match self.set_keys(&[value], values) {
+            Ok(keys) => Ok(keys.first().map(|key| map.owner(bucket(key, map.buckets())))),
+            Err(NoKeys::Unproven(reason)) => Err(Refusal::unproven(&self.table, &self.key_column, reason)),
+            Err(NoKeys::Refused(refusal)) => Err(refusal),
         }
     }
 

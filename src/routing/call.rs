@@ -9,6 +9,7 @@ impl Analyzer<'_> {
     pub(crate) fn call(&mut self, call: &Call) {
         let name = call.name.as_str();
         let volatility = self.volatility(call);
+        self.facts.calls.push((name.to_owned(), volatility));
         if volatility.is_none_or(|volatility| volatility == Volatility::Volatile) {
             self.facts.volatile.get_or_insert_with(|| name.to_owned());
         }
@@ -67,7 +68,7 @@ fn keyword_volatility(name: &str) -> Option<Volatility> {
 }
 
 /// Aggregates whose result depends on the order of rows, which each server chooses.
-fn depends_on_order(name: &str) -> bool {
+pub(crate) fn depends_on_order(name: &str) -> bool {
     const ORDERED: [&str; 13] = [
         "array_agg",
         "avg",

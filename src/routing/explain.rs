@@ -26,8 +26,9 @@ impl Plan {
                     Route::Everywhere => ("everywhere", shown(every())),
                     Route::Scatter { shards, .. } => ("scatter", shown(shards)),
                     Route::Gather(_) => ("gather", shown(every())),
-                    Route::Each { shards } => ("each", shown(shards)),
-                    Route::Split(_) => ("split", shown(every())),
+                    Route::Each { shards, .. } => ("each", shown(shards)),
+                    Route::Split(split) => ("split", shown(split.parts.iter().map(|(shard, _)| *shard).collect())),
+                    Route::Copy(_) => ("copy", shown(every())),
                 };
                 row("route", kind.to_owned());
                 row("shards", shards);

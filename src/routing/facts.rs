@@ -4,6 +4,7 @@ use crate::routing::refusal::Refusal;
 use crate::routing::region::{RegionId, Term, ValueSet};
 use crate::routing::value::Value;
 use crate::topology::KeyType;
+use crate::topology::schema::Volatility;
 
 /// One appearance of a sharded table.
 #[derive(Clone, Debug)]
@@ -60,6 +61,11 @@ pub(crate) struct Facts {
     pub volatile: Option<String>,
     /// A function or clause whose value may differ from shard to shard, for writes that run on all.
     pub differing: Option<String>,
+    /// All of those, and all calls, for writes that run on several shards.
+    pub differences: Vec<String>,
+    pub calls: Vec<(String, Option<Volatility>)>,
+    /// INSERT … SELECT: the column that becomes the key, and the region of the SELECT's own block.
+    pub stored: Option<(Term, RegionId)>,
     /// Session advisory locks are taken, or set_config is called.
     pub session_state: bool,
     pub too_complex: bool,
@@ -75,6 +81,7 @@ impl Facts {
     }
 
     pub(crate) fn differs(&mut self, what: &str) {
+        self.differences.push(what.to_owned());
         if self.differing.is_none() {
             self.differing = Some(what.to_owned());
         }

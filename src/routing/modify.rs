@@ -132,7 +132,9 @@ impl Analyzer<'_> {
             self.inspect_all(rows.iter().flatten(), scope, region);
             at.map(|at| self.rows(rows, at))
         } else {
-            let output = self.query(query, scope, region, false);
+            let first = self.regions.next();
+            let output = self.query(query, scope, region, true);
+            self.facts.stored = at.and_then(|at| output.at(at)).map(|column| (column.term, first));
             // A null key would be stored on whichever shard this is; PostgreSQL refuses it only where the column says NOT NULL.
             let not_null = key.as_ref().is_some_and(|(relation, key)| is_not_null(relation, key));
             let column = at.and_then(|at| output.at(at)).filter(|column| column.strict || not_null);

@@ -73,7 +73,7 @@ impl Planner<'_> {
         if let Decision::Bound(bound) = &mut decision {
             bound.mark_shared(&unclear(whole, &analyzer.key_parameters));
         }
-        let spreading = Spreading::find(&Sought { text, statement: &statement, form, analyzer: &analyzer, decision: &decision });
+        let spreading = Spreading::find(&Sought { text, whole, statement: &statement, form, analyzer: &analyzer, decision: &decision });
         let access = access(facts, &decision, form);
         let hinted = hinted(facts, &decision);
         Plan {
@@ -128,31 +128,6 @@ impl Planner<'_> {
         }
     }
 
-    /// COPY of a table as a whole.
-    fn copy(&self, mut rest: Cursor<'_>, home: Plan) -> Plan {
-        rest.accept_word("binary");
-        let Some(name) = names_from(rest).into_iter().find(|name| rest_begins_with(rest, name)) else { return home };
-        let Some(relation) = self.relation(&name) else { return Plan { unknown_relations: true, ..home } };
-        let table = &relation.name;
-        let into = home.command == Command::CopyFrom;
-        let refusal = match (&relation.placement, into) {
-            (Placement::Sharded { .. }, _) => Refusal::with_routing_hint(
-                format!("COPY of \"{table}\" concerns several shards"),
-                format!("Table \"{table}\" is sharded; the rows of one COPY are not split over shards yet."),
-            ),
-            (Placement::Reference, true) => Refusal::unsupported(
-                format!("COPY into reference table \"{table}\" is not supported"),
-                "Its rows have to reach every shard.".to_owned(),
-                "Use INSERT with several rows.".to_owned(),
-            ),
-            (Placement::Reference | Placement::Single, _) => return Plan { hinted: Hinted::ByComment, ..home },
-        };
-        match &relation.placement {
-            Placement::Sharded { key_type, .. } => Plan { decision: Decision::Refused(refusal), key_type: *key_type, ..home },
-            _ => Plan { decision: Decision::Refused(refusal), hinted: Hinted::Never, ..home },
-        }
-    }
-
     /// DO and CALL: refused when what they run names a table that is not on the home shard alone.
     fn block(&self, cursor: Cursor<'_>, rest: Cursor<'_>, home: Plan) -> Plan {
         let apart = self.named(cursor).into_iter().find(|relation| relation.placement != Placement::Single);
@@ -175,7 +150,7 @@ impl Planner<'_> {
         names_from(cursor).iter().filter_map(|name| self.relation(name)).collect()
     }
 
-    fn relation(&self, name: &ObjectName) -> Option<&Relation> {
+    pub(crate) fn relation(&self, name: &ObjectName) -> Option<&Relation> {
         self.schema.relation(name.schema.as_deref(), &name.name, self.search_path).map(AsRef::as_ref)
     }
 
@@ -194,17 +169,6 @@ impl Planner<'_> {
             if first.family() == KeyFamily::Integer { KeyType::BigInt } else { first }
         })
     }
-}
-
-/// Whether the text here begins with this name.
-fn rest_begins_with(mut rest: Cursor<'_>, name: &ObjectName) -> bool {
-    let mut schema = None;
-    let Some(mut last) = rest.any_name() else { return false };
-    while rest.accept_mark(b'.') {
-        let Some(next) = rest.any_name() else { return false };
-        schema = Some(std::mem::replace(&mut last, next));
-    }
-    name.schema == schema && name.name == last
 }
 
 /// EXPLAIN, cursors and stored queries have rules of their own.

@@ -51,6 +51,11 @@ impl Regions {
         self.regions.len() - 1
     }
 
+    /// The id of the region that will be made next.
+    pub(crate) fn next(&self) -> RegionId {
+        self.regions.len()
+    }
+
     pub(crate) fn term(&mut self, family: Option<KeyFamily>, region: RegionId) -> Term {
         self.terms.push(TermInfo { family, region });
         self.terms.len() - 1
@@ -100,24 +105,13 @@ impl Regions {
     /// The sets that `term` is in, by what holds in `region` and, up to `top` (or all), in those above it.
     pub(crate) fn sets(&self, term: Term, region: RegionId, top: Option<RegionId>) -> Vec<ValueSet> {
         let chain = self.chain(region, top);
-        let mut class = vec![term];
-        let mut seen = 0;
-        while let Some(&next) = class.get(seen) {
-            seen += 1;
-            for (left, right) in chain.iter().flat_map(|region| region.equalities.iter().chain(&region.links)) {
-                let other = if *left == next {
-                    *right
-                } else if *right == next {
-                    *left
-                } else {
-                    continue;
-                };
-                if !class.contains(&other) {
-                    class.push(other);
-                }
-            }
-        }
+        let class = class(&chain, term);
         chain.iter().flat_map(|region| &region.sets).filter(|fact| class.contains(&fact.term)).map(|fact| fact.set.clone()).collect()
+    }
+
+    /// Whether both have one value wherever the conditions of `region` hold.
+    pub(crate) fn are_equal(&self, region: RegionId, left: Term, right: Term) -> bool {
+        class(&self.chain(region, None), left).contains(&right)
     }
 
     fn chain(&self, region: RegionId, top: Option<RegionId>) -> Vec<&Region> {
@@ -190,4 +184,26 @@ impl Regions {
             above.sets.extend(sets);
         }
     }
+}
+
+/// All terms that equal `term` by what holds in the regions of `chain`.
+fn class(chain: &[&Region], term: Term) -> Vec<Term> {
+    let mut class = vec![term];
+    let mut seen = 0;
+    while let Some(&next) = class.get(seen) {
+        seen += 1;
+        for (left, right) in chain.iter().flat_map(|region| region.equalities.iter().chain(&region.links)) {
+            let other = if *left == next {
+                *right
+            } else if *right == next {
+                *left
+            } else {
+                continue;
+            };
+            if !class.contains(&other) {
+                class.push(other);
+            }
+        }
+    }
+    class
 }

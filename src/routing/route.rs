@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::routing::copy::CopyPlan;
+use crate::routing::each::EachPlan;
 use crate::routing::gather::GatherPlan;
 use crate::routing::plan::Access;
 use crate::routing::scatter::ScatterPlan;
-use crate::routing::split::SplitPlan;
+use crate::routing::split::Split;
 use crate::sql::literal::Literal;
 use crate::topology::ShardId;
 
@@ -25,9 +27,11 @@ pub enum Route {
     /// Its tables are brought to the home shard, which computes.
     Gather(Arc<GatherPlan>),
     /// The same on each of these shards, counts added, in one transaction.
-    Each { shards: Vec<ShardId> },
-    /// Rows or keys shared out over shards, in one transaction.
-    Split(Arc<SplitPlan>),
+    Each { plan: Arc<EachPlan>, shards: Vec<ShardId> },
+    /// Rows shared out over shards, in one transaction.
+    Split(Arc<Split>),
+    /// COPY of a table on several shards.
+    Copy(Arc<CopyPlan>),
 }
 
 /// The parameters of a Bind message, undecoded.

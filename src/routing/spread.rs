@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::routing::analyze::Analyzer;
+use crate::routing::copy::CopyPlan;
 use crate::routing::decide::Decision;
+use crate::routing::each::EachPlan;
 use crate::routing::gather::GatherPlan;
 use crate::routing::refusal::Refusal;
 use crate::routing::region::Regions;
@@ -12,6 +14,7 @@ use crate::routing::scatter::ScatterPlan;
 use crate::routing::split::SplitPlan;
 use crate::sql::ast::Statement;
 use crate::sql::classify::Form;
+use crate::sql::cursor::Cursor;
 use crate::topology::ShardMap;
 use crate::wire::SqlState;
 
@@ -23,9 +26,11 @@ pub(crate) enum Spread {
     /// Its tables are brought to the home shard, which computes.
     Gather(Arc<GatherPlan>),
     /// The same on every shard, their counts added: UPDATE and DELETE without a key.
-    Each,
-    /// Its rows or keys are shared out over shards.
+    Each(Arc<EachPlan>),
+    /// Its rows are shared out over shards.
     Split(Arc<SplitPlan>),
+    /// COPY of a table on several shards.
+    Copy(Arc<CopyPlan>),
 }
 
 /// The spread of a statement, with what cheaper ways it was not provable for.
@@ -40,6 +45,8 @@ pub(crate) struct Spreading {
 #[derive(Clone, Copy)]
 pub(crate) struct Sought<'a> {
     pub text: &'a str,
+    /// All tokens of the text.
+    pub whole: Cursor<'a>,
     pub statement: &'a Statement,
     pub form: Form,
     /// With the facts, the regions and the schema.
@@ -87,7 +94,7 @@ impl Spreading {
     }
 
     /// The route of one execution that is not on one shard; `refusal` says why it is not.
-    pub(crate) fn route(&self, refusal: Refusal, _values: &Values<'_>, map: &ShardMap) -> Result<Route, Refusal> {
+    pub(crate) fn route(&self, refusal: Refusal, values: &Values<'_>, map: &ShardMap) -> Result<Route, Refusal> {
         if refusal.sqlstate != SqlState::FEATURE_NOT_SUPPORTED {
             return Err(refusal);
         }
@@ -96,8 +103,9 @@ impl Spreading {
             None => Err(refusal),
             Some(Spread::Scatter(plan)) => Ok(Route::Scatter { plan: Arc::clone(plan), shards: every() }),
             Some(Spread::Gather(plan)) => Ok(Route::Gather(Arc::clone(plan))),
-            Some(Spread::Each) => Ok(Route::Each { shards: every() }),
-            Some(Spread::Split(plan)) => Ok(Route::Split(Arc::clone(plan))),
+            Some(Spread::Each(plan)) => Ok(Route::Each { plan: Arc::clone(plan), shards: plan.shards(values, map)? }),
+            Some(Spread::Split(plan)) => plan.split(values, map).map(|split| Route::Split(Arc::new(split))),
+            Some(Spread::Copy(plan)) => Ok(Route::Copy(Arc::clone(plan))),
         }
     }
 }

@@ -205,6 +205,7 @@ impl Session {
             type_oid,
             not_null: false,
             volatile_default: has_default,
+            generated: false,
         });
         let relation = Relation {
             schema: schema.to_owned(),

@@ -2,6 +2,7 @@
 
 mod auth;
 mod commands;
+mod copy_over;
 mod ddl;
 mod explain;
 mod extended;
@@ -17,6 +18,7 @@ mod scatter;
 mod settings;
 pub mod shared;
 mod spread;
+mod spread_write;
 mod transaction;
 
 use std::net::SocketAddr;

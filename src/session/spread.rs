@@ -26,7 +26,8 @@ impl Session {
             Route::Everywhere => self.everywhere(text).await,
             Route::Scatter { plan, shards } => self.scatter(text, plan, (shards, access)).await,
             Route::Gather(_) => Err(not_yet("a gathered query", "Bind every table to one key.")),
-            Route::Each { .. } | Route::Split(_) => Err(not_yet("a write on several shards", "Send one statement for each key.")),
+            Route::Each { .. } | Route::Split(_) => self.spread_write(text, route).await,
+            Route::Copy(plan) => self.copy_over(text, plan, access).await,
             Route::Home | Route::Any | Route::One(_) => Ok(()),
         }
     }
@@ -34,6 +35,7 @@ impl Session {
     /// Whether the route's statement has to run in a transaction over its shards.
     pub(super) fn needs_transaction(route: &Route) -> bool {
         matches!(route, Route::Everywhere | Route::Each { .. } | Route::Split(_) | Route::Gather(_))
+            || matches!(route, Route::Copy(plan) if plan.writes())
     }
 
     /// Extended protocol: Execute of a portal on several shards; `body` is Execute's. Replies so far come first.
@@ -46,7 +48,11 @@ impl Session {
             }
             Route::Scatter { plan, shards } => self.execute_scatter(body, portal, (plan, shards)).await,
             Route::Gather(_) => Err(not_yet("a gathered query", "Bind every table to one key.")),
-            Route::Each { .. } | Route::Split(_) => Err(not_yet("a write on several shards", "Send one statement for each key.")),
+            Route::Each { .. } | Route::Split(_) => self.execute_spread_write(body, portal).await,
+            Route::Copy(plan) => {
+                self.settle_order().await?;
+                self.copy_over(&portal.prepared.statement.text, plan, portal.access).await
+            }
             Route::Home | Route::Any | Route::One(_) => Ok(()),
         }
     }

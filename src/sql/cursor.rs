@@ -31,6 +31,13 @@ impl<'a> Tokens<'a> {
         Cursor { tokens: self, at: 0, end: self.list.len(), literals: 0 }
     }
 
+    /// The bytes of the text from the first to the last of these tokens.
+    #[must_use]
+    pub fn span(&self, tokens: Range<usize>) -> Option<Range<usize>> {
+        let list = self.list.get(tokens)?;
+        Some(list.first()?.start as usize..list.last()?.end as usize)
+    }
+
     #[must_use]
     pub fn bytes(&self, token: Token) -> &'a [u8] {
         self.text.get(token.start as usize..token.end as usize).unwrap_or_default()

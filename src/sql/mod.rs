@@ -2,6 +2,7 @@
 
 pub mod ast;
 pub mod classify;
+pub mod clock;
 pub mod command;
 pub mod copy;
 pub mod cursor;
@@ -10,5 +11,6 @@ pub mod keyword;
 pub mod lexer;
 pub mod literal;
 pub mod parse;
+pub mod splice;
 pub mod tables;
 pub mod template;

@@ -47,6 +47,8 @@ pub struct Column {
     pub not_null: bool,
     /// Whether the column has a default that calls a volatile function (nextval, random, clock), or is an identity.
     pub volatile_default: bool,
+    /// GENERATED ALWAYS AS an expression: no value is given for it.
+    pub generated: bool,
 }
 
 /// One relation of a user schema.

@@ -3,6 +3,7 @@
 //! *Invariant: nothing here reads a socket; every decoder takes a slice and checks its bounds.*
 
 pub mod error;
+pub mod error_body;
 pub mod frame;
 pub mod from_client;
 pub mod from_server;

@@ -81,6 +81,10 @@ pub fn empty_query(out: &mut BytesMut) {
     out.put_slice(b"I\0\0\0\x04");
 }
 
+pub fn copy_done(out: &mut BytesMut) {
+    out.put_slice(b"c\0\0\0\x04");
+}
+
 pub fn parse_complete(out: &mut BytesMut) {
     out.put_slice(b"1\0\0\0\x04");
 }

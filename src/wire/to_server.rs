@@ -74,6 +74,10 @@ pub fn password(out: &mut BytesMut, password: &[u8]) {
     message(out, b'p', |out| string(out, password));
 }
 
+pub fn copy_done(out: &mut BytesMut) {
+    out.put_slice(b"c\0\0\0\x04");
+}
+
 pub fn copy_fail(out: &mut BytesMut, reason: &[u8]) {
     message(out, b'f', |out| string(out, reason));
 }

@@ -1,0 +1,243 @@
+//! Writes on several shards: the same on each, or the rows of an INSERT by their keys; in one transaction, answered as one.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::backend::Reply;
+use crate::execute::ask::ask_value;
+use crate::execute::part::{Keep, Part, take_part};
+use crate::routing::each::EachPlan;
+use crate::routing::split::Split;
+use crate::routing::{Access, Route};
+use crate::session::Session;
+use crate::session::commands::not_yet;
+use crate::session::failure::Failure;
+use crate::session::prepared::Prepared;
+use crate::session::spread::SpreadPortal;
+use crate::sql::clock::Moment;
+use crate::sql::cursor::Tokens;
+use crate::sql::splice::{Replacement, Spliced};
+use crate::topology::ShardId;
+use crate::wire::reader::Reader;
+use crate::wire::{ServerError, SqlState, error_body, frame, from_client, from_server, to_client, to_server};
+
+/// A statement's texts by shard.
+struct Texts {
+    parts: Vec<(ShardId, Spliced)>,
+    /// RETURNING: rows are answered in the order of the INSERT's rows, as far as each row has one.
+    order: Option<Vec<Vec<usize>>>,
+    returning: bool,
+}
+
+/// How the texts are sent.
+enum Protocol<'a> {
+    Simple,
+    Extended { types: Vec<u32>, tail: &'a Bytes },
+}
+
+impl Session {
+    /// Simple protocol.
+    pub(super) async fn spread_write(&mut self, text: &[u8], route: &Route) -> Result<(), Failure> {
+        let alone = !self.transaction.is_open();
+        if alone {
+            self.transaction.open_internal(self.settings.snapshot());
+        }
+        let texts = self.texts(text, route).await?;
+        let tag = self.run_texts(text, &texts, &Protocol::Simple).await?;
+        if alone && !self.commit_links().await? {
+            return Err(Failure::Relayed);
+        }
+        to_client::command_complete(&mut self.client.output, &tag);
+        Ok(())
+    }
+
+    /// Execute of a portal. The transaction is the batch's, and open.
+    pub(super) async fn execute_spread_write(&mut self, body: &Bytes, portal: &SpreadPortal) -> Result<(), Failure> {
+        self.settle_order().await?;
+        let rows_max = from_client::execute(body).map_or(0, |message| message.rows_max);
+        let text = portal.prepared.statement.text.clone();
+        let texts = self.texts(&text, &portal.route).await?;
+        if rows_max > 0 && texts.returning {
+            return Err(not_yet("a row limit on a write over several shards", "Fetch all rows at once."));
+        }
+        let types = match portal.route {
+            Route::Split(_) => self.resolved_types(&portal.prepared).await?,
+            _ => portal.prepared.statement.types.to_vec(),
+        };
+        let tag = self.run_texts(&text, &texts, &Protocol::Extended { types, tail: &portal.tail }).await?;
+        to_client::command_complete(&mut self.client.output, &tag);
+        Ok(())
+    }
+
+    async fn texts(&mut self, text: &[u8], route: &Route) -> Result<Texts, Failure> {
+        match route {
+            Route::Each { plan, shards } => self.texts_of_each(text, plan, shards).await,
+            Route::Split(split) => self.texts_of_split(text, split).await,
+            _ => Err(not_yet("this write on several shards", "Send one statement for each key.")),
+        }
+    }
+
+    async fn texts_of_each(&mut self, text: &[u8], plan: &EachPlan, shards: &[ShardId]) -> Result<Texts, Failure> {
+        let replacements = if plan.clock { self.clock_replacements(text).await? } else { Vec::new() };
+        let mut spliced = Spliced::default();
+        spliced.keep(text, 0..text.len(), &replacements);
+        let parts = shards.iter().map(|shard| (*shard, spliced.clone())).collect();
+        Ok(Texts { parts, order: None, returning: plan.returning })
+    }
+
+    async fn texts_of_split(&mut self, text: &[u8], split: &Split) -> Result<Texts, Failure> {
+        let replacements = if split.plan.clock { self.clock_replacements(text).await? } else { Vec::new() };
+        let tokens = Tokens::new(text, self.settings.standard_strings).ok();
+        let parts = tokens.and_then(|tokens| split.texts(text, &tokens, &replacements));
+        let parts =
+            parts.ok_or_else(|| Failure::plain(SqlState::INTERNAL_ERROR, "the rows of the statement are not where its plan has them"))?;
+        let order = split.parts.iter().map(|(_, rows)| rows.clone()).collect();
+        Ok(Texts { parts, order: Some(order), returning: split.plan.returning })
+    }
+
+    /// One moment for all shards: the home shard's, in the client's transaction.
+    async fn clock_replacements(&mut self, text: &[u8]) -> Result<Vec<Replacement>, Failure> {
+        let at = self.link_home().await?;
+        let Some(link) = self.links.get_mut(at) else { return Ok(Vec::new()) };
+        let answer = ask_value(&mut link.server, Moment::QUERY).await?.unwrap_or_default();
+        let moment =
+            Moment::read(&answer).ok_or_else(|| Failure::plain(SqlState::INTERNAL_ERROR, "the home shard does not tell the time"))?;
+        Ok(Tokens::new(text, self.settings.standard_strings).map(|tokens| moment.replacements(&tokens)).unwrap_or_default())
+    }
+
+    /// Runs the texts at the same time and sends the client their rows; the tag, with all counts added.
+    async fn run_texts(&mut self, text: &[u8], texts: &Texts, protocol: &Protocol<'_>) -> Result<String, Failure> {
+        for (shard, spliced) in &texts.parts {
+            let at = self.link(*shard, Access::Write).await?;
+            match protocol {
+                Protocol::Simple => self.queue_query(at, &spliced.text, true, false),
+                Protocol::Extended { types, tail } => self.queue_extended(at, &spliced.text, types, tail),
+            }
+            if let Some(link) = self.links.get_mut(at) {
+                // A server that cannot be sent to says why when its reply is read.
+                let _ = link.server.send().await;
+            }
+        }
+        let mut answers = Vec::with_capacity(texts.parts.len());
+        let mut result = Ok(());
+        for (order, (shard, spliced)) in texts.parts.iter().enumerate() {
+            // Once it has failed, the other shards' rows are nobody's.
+            let keep = Keep { description: order == 0, collect: texts.order.is_some() || result.is_err(), ..Keep::default() };
+            match self.part_of(*shard, keep).await {
+                Ok(Part { error: Some(error), .. }) if result.is_ok() => result = Err(Failure::report(placed(*error, text, spliced))),
+                Ok(part) => answers.push(part),
+                Err(failure) if result.is_ok() => result = Err(failure),
+                Err(_) => {}
+            }
+        }
+        if result.is_err() {
+            self.transaction.fail();
+            return result.map(|()| String::new());
+        }
+        if let Some(order) = &texts.order {
+            self.send_in_order(&mut answers, order, matches!(protocol, Protocol::Simple));
+        }
+        Ok(summed(&answers))
+    }
+
+    /// The answer of a shard that was asked.
+    pub(super) async fn part_of(&mut self, shard: ShardId, mut keep: Keep) -> Result<Part, Failure> {
+        let Some(at) = self.links.iter().position(|link| link.shard == shard && !link.server.expected.is_empty()) else {
+            return Err(Failure::plain(SqlState::CONNECTION_FAILURE, format!("the connection to shard {shard} is lost")));
+        };
+        let Some(link) = self.links.get_mut(at) else { return Ok(Part::default()) };
+        match take_part(&mut self.client, &mut link.server, &mut keep).await {
+            Ok(part) => Ok(part),
+            Err(error) => Err(self.lose(at, error)),
+        }
+    }
+
+    fn queue_extended(&mut self, at: usize, text: &[u8], types: &[u32], tail: &[u8]) {
+        let Some(link) = self.links.get_mut(at) else { return };
+        let server = &mut *link.server;
+        to_server::parse(&mut server.output, b"", text, types);
+        server.expect(Reply::Parse(None), false);
+        server.unnamed = 0;
+        to_server::bind(&mut server.output, b"", b"", tail);
+        server.expect(Reply::Bind, false);
+        to_server::execute(&mut server.output, b"", 0);
+        server.expect(Reply::Execute, true);
+        to_server::sync(&mut server.output);
+        server.expect(Reply::Sync, false);
+        if let Some(sync) = server.expected.back_mut() {
+            sync.forward_ready = false;
+        }
+    }
+
+    /// The types of all parameters: a shard's text may lack those by whose use PostgreSQL tells them.
+    async fn resolved_types(&mut self, prepared: &Prepared) -> Result<Vec<u32>, Failure> {
+        let statement = &prepared.statement;
+        let home = self.pools.map.home;
+        let at = self.link_home().await?;
+        let Some(link) = self.links.get_mut(at) else { return Ok(Vec::new()) };
+        let server = &mut *link.server;
+        to_server::parse(&mut server.output, b"", &statement.text, &statement.types);
+        server.expect(Reply::Parse(None), false);
+        server.unnamed = 0;
+        to_server::describe_statement(&mut server.output, b"");
+        server.expect(Reply::Describe, true);
+        to_server::sync(&mut server.output);
+        server.expect(Reply::Sync, false);
+        let part = self.part_of(home, Keep { collect: true, ..Keep::default() }).await?;
+        if let Some(error) = part.error {
+            return Err(Failure::Report(error));
+        }
+        Ok(parameter_types(&part.described).unwrap_or_default())
+    }
+
+    /// Sends rows that were kept: each shard's first row for its first row of the INSERT, and so on; one after another where some are missing.
+    fn send_in_order(&mut self, answers: &mut [Part], order: &[Vec<usize>], describe: bool) {
+        if let Some(first) = answers.first().filter(|_| describe) {
+            self.client.output.extend_from_slice(&first.described);
+        }
+        let mut rows: Vec<Vec<BytesMut>> = answers.iter_mut().map(|part| messages(std::mem::take(&mut part.rows))).collect();
+        if rows.iter().zip(order).any(|(rows, places)| rows.len() != places.len()) {
+            rows.iter().flatten().for_each(|row| self.client.output.extend_from_slice(row));
+            return;
+        }
+        let mut all: Vec<(usize, BytesMut)> =
+            rows.drain(..).zip(order).flat_map(|(rows, places)| places.iter().copied().zip(rows)).collect();
+        all.sort_by_key(|(place, _)| *place);
+        all.iter().for_each(|(_, row)| self.client.output.extend_from_slice(row));
+    }
+}
+
+/// The messages of a buffer that holds whole ones.
+fn messages(mut buffer: BytesMut) -> Vec<BytesMut> {
+    let mut messages = Vec::new();
+    while let Ok(Some(frame)) = frame::peek(&buffer) {
+        if buffer.len() < frame.bytes {
+            break;
+        }
+        messages.push(buffer.split_to(frame.bytes));
+    }
+    messages
+}
+
+/// The oids of a ParameterDescription message.
+fn parameter_types(message: &[u8]) -> Option<Vec<u32>> {
+    let mut reader = Reader::new(message.get(frame::HEADER_BYTES..)?);
+    let count = reader.i16().ok()?;
+    (0..count).map(|_| reader.i32().ok().map(i32::cast_unsigned)).collect()
+}
+
+/// A server's error with its place in the client's text.
+fn placed(error: ServerError, text: &[u8], spliced: &Spliced) -> ServerError {
+    let body =
+        error_body::with_field(&error.body, b'P', |position| Some(spliced.client_position(text, position.parse().ok()?).to_string()));
+    from_server::error(&body).unwrap_or(error)
+}
+
+/// The tag of all: `UPDATE 3` and `UPDATE 4` are `UPDATE 7`.
+pub(super) fn summed(answers: &[Part]) -> String {
+    let mut tags = answers.iter().filter_map(|part| part.tag.as_deref());
+    let first = tags.next().unwrap_or_default();
+    let count = |tag: &str| tag.rsplit_once(' ').and_then(|(_, count)| count.parse::<u64>().ok());
+    let (Some(mut total), Some((words, _))) = (count(first), first.rsplit_once(' ')) else { return first.to_owned() };
+    total += tags.filter_map(count).sum::<u64>();
+    format!("{words} {total}")
+}

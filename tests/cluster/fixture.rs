@@ -4,10 +4,11 @@ use std::sync::OnceLock;
 
 use anyhow::{Result, anyhow};
 
+use crate::connection::Connection;
 use crate::differential::corpus;
 use crate::dsn::Dsn;
 use crate::plain::PlainServer;
-use crate::shardyard::Cluster;
+use crate::shardyard::{Cluster, SHARDS};
 use crate::wire;
 
 #[derive(Default)]
@@ -54,14 +55,26 @@ impl Fixture {
     /// What it is compared with, with the same: the cluster; or, under `SHARDYARD_DIFFERENTIAL_AGAINST=plain`, a second plain server that
     /// has its rows in another order and other plans, which shows that a statement has one answer only.
     pub(crate) fn differential_subject(&self) -> Result<&Dsn> {
-        if std::env::var("SHARDYARD_DIFFERENTIAL_AGAINST").is_ok_and(|value| value == "plain") {
-            let second = once(&self.second, plain_with_tables)?;
+        if let Some(second) = self.differential_second()? {
             once(&self.differential_subject, || corpus::lay_tables(&second.dsn).and_then(|()| corpus::disorder(second)))?;
             return Ok(&second.dsn);
         }
         let cluster = self.cluster()?;
         once(&self.differential_subject, || corpus::lay_tables(&cluster.dsn).and_then(|()| cluster.wait_for_replicas()))?;
         Ok(&cluster.dsn)
+    }
+
+    fn differential_second(&self) -> Result<Option<&PlainServer>> {
+        let against_plain = std::env::var("SHARDYARD_DIFFERENTIAL_AGAINST").is_ok_and(|value| value == "plain");
+        against_plain.then(|| once(&self.second, plain_with_tables)).transpose()
+    }
+
+    /// The servers behind the subject, the home shard's first.
+    pub(crate) fn differential_servers(&self) -> Result<Vec<Connection>> {
+        match self.differential_second()? {
+            Some(second) => Ok(vec![Connection::connect(&second.dsn)?]),
+            None => (0..SHARDS).map(|shard| self.cluster()?.primary(shard)).collect(),
+        }
     }
 
     /// What one client wrote, another may read late; here it must be everywhere first.

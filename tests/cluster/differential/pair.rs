@@ -114,7 +114,7 @@ fn first_word(sql: &str) -> String {
 
 /// Whether running a statement on one server only leaves both the same.
 fn only_reads(sql: &str) -> bool {
-    let text = sql.to_lowercase();
+    let text = sql.to_lowercase().replace("for update", "").replace("for no key update", "");
     let writes = ["insert", "update", "delete", "merge", " into ", "nextval", "setval"];
     let reads = ["select", "with", "values", "table", "(", "show", "fetch"];
     reads.contains(&first_word(&text).as_str()) && !writes.iter().any(|word| text.contains(word))

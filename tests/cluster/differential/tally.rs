@@ -81,9 +81,10 @@ impl Tally {
         if std::env::var_os("SHARDYARD_REASONS").is_some() {
             print!("{}", self.reasons());
         }
+        let held = ratchet(name, self.refusals()).with_context(|| format!("refused:\n{}", self.reasons()));
         let shown = self.failures.iter().take(FAILURES_SHOWN).map(String::as_str).collect::<Vec<_>>().join("\n");
         ensure!(self.failures.is_empty(), "{} answers differ:\n{shown}", self.failures.len());
-        ratchet(name, self.refusals()).with_context(|| format!("refused:\n{}", self.reasons()))
+        held
     }
 }
 

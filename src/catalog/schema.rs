@@ -58,16 +58,18 @@ struct Found {
 }
 
 async fn relations<C: GenericClient>(client: &C) -> Result<HashMap<u32, Found>, LoadError> {
+    // With an empty search_path a view's definition names every relation by its schema.
     let select = format!(
-        "select c.oid, n.nspname, c.relname, c.relkind::text,
+        "with p as materialized (select pg_catalog.set_config('search_path', '', true) as path)
+         select c.oid, n.nspname, c.relname, c.relkind::text,
                 case when c.relkind in ('v', 'm') then pg_catalog.pg_get_viewdef(c.oid) end,
                 (select i.inhparent from pg_catalog.pg_inherits i where i.inhrelid = c.oid order by i.inhseqno limit 1),
                 array(select distinct d.refobjid from pg_catalog.pg_rewrite r
                       join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::regclass and d.objid = r.oid
                                                  and d.refclassid = 'pg_catalog.pg_class'::regclass and d.refobjid <> r.ev_class
                       where r.ev_class = c.oid and c.relkind in ('v', 'm') order by 1)
-         from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-         where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S') and c.relpersistence <> 't' and {NOT_SYSTEM}"
+         from p, pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+         where p.path = '' and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S') and c.relpersistence <> 't' and {NOT_SYSTEM}"
     );
     let mut found = HashMap::new();
     for row in client.query(&select, &[]).await? {

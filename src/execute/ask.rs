@@ -86,15 +86,39 @@ pub async fn drain(server: &mut ServerConnection) -> Result<(), AskError> {
 }
 
 /// As [`drain`]; what would have been forwarded is returned.
+///
+/// # Errors
+/// As [`drain`].
+pub async fn ask_replies(server: &mut ServerConnection) -> Result<BytesMut, AskError> {
+    collect(server).await
+}
+
 async fn collect(server: &mut ServerConnection) -> Result<BytesMut, AskError> {
+    collect_within(server, usize::MAX).await.map(|(sink, _)| sink)
+}
+
+/// As [`ask_replies`] up to `bytes_max`; `None` when there is more, which is thrown away.
+///
+/// # Errors
+/// As [`drain`].
+pub async fn ask_within(server: &mut ServerConnection, bytes_max: usize) -> Result<Option<BytesMut>, AskError> {
+    collect_within(server, bytes_max).await.map(|(sink, whole)| whole.then_some(sink))
+}
+
+async fn collect_within(server: &mut ServerConnection, bytes_max: usize) -> Result<(BytesMut, bool), AskError> {
     let lost = |_: io::Error| RelayError::Server { last_words: None, cut: false };
     let mut outcome = Outcome::default();
     let mut sink = BytesMut::new();
+    let mut whole = true;
     // A server that is going down has said so before it closed: read that even where sending fails.
     let sent = server.send().await;
     loop {
         if scan(&mut sink, server, &mut outcome, &Unnamed)? {
-            return outcome.error.map_or(Ok(sink), |error| Err(AskError::Server(error)));
+            return outcome.error.map_or(Ok((sink, whole)), |error| Err(AskError::Server(error)));
+        }
+        if sink.len() > bytes_max {
+            whole = false;
+            sink.clear();
         }
         if server.stream.read_some(&mut server.input).await.map_err(lost)? == 0 || sent.is_err() && server.input.is_empty() {
             return Err(RelayError::Server { last_words: None, cut: false }.into());

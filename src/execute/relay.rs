@@ -174,7 +174,7 @@ fn last_words(context: &mut Context<'_>, server: &mut ServerConnection) -> Resul
 }
 
 /// Notices when the client leaves while its statement runs; takes in what it sends ahead.
-fn poll_watch_client(context: &mut Context<'_>, client: &mut ClientIo) -> Poll<Result<(), RelayError>> {
+pub(super) fn poll_watch_client(context: &mut Context<'_>, client: &mut ClientIo) -> Poll<Result<(), RelayError>> {
     while !client.closed && client.input.len() < AHEAD_BYTES_MAX {
         match client.stream.poll_read_some(context, &mut client.input) {
             // As PostgreSQL: what was sent before the end is carried out.

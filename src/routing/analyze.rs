@@ -324,9 +324,7 @@ impl<'a> Analyzer<'a> {
     }
 
     pub(crate) fn not_provable(&mut self, table: &str, what: &str) {
-        let detail = format!("{what}, so what it reads of table \"{table}\" cannot be proven to be on one shard.");
-        self.facts
-            .refuse_unless_hinted(Refusal::with_routing_hint(format!("statement on \"{table}\" is not provably on one shard"), detail));
+        self.facts.refuse_unless_hinted(Refusal::unclear(table, what));
     }
 }
 

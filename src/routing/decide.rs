@@ -52,7 +52,7 @@ pub(crate) fn decide(facts: &Facts, regions: &Regions) -> Decision {
     if let Some(table) = facts.reference_writes.first() {
         return everywhere(facts, table);
     }
-    if let Some(refusal) = facts.soft.clone() {
+    if let Some(refusal) = facts.soft.clone().or_else(|| facts.unclear_view.clone()) {
         return Decision::Refused(refusal);
     }
     if facts.sharded.is_empty() {

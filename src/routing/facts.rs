@@ -1,10 +1,12 @@
 //! What a statement is found to do: tables by kind, functions by volatility, writes.
 
+use std::sync::Arc;
+
 use crate::routing::refusal::Refusal;
 use crate::routing::region::{RegionId, Term, ValueSet};
 use crate::routing::value::Value;
 use crate::topology::KeyType;
-use crate::topology::schema::Volatility;
+use crate::topology::schema::{Relation, Volatility};
 
 /// One appearance of a sharded table.
 #[derive(Clone, Debug)]
@@ -48,6 +50,10 @@ pub(crate) struct Facts {
     pub single: Vec<String>,
     /// Catalogs, temporary tables and unknown relations: on the home shard.
     pub home: Vec<String>,
+    /// What it names outside of views, each once.
+    pub relations: Vec<Arc<Relation>>,
+    /// Catalogs among `home`.
+    pub catalogs: Vec<String>,
     pub unknown_relations: bool,
     /// INSERT, UPDATE, DELETE, MERGE somewhere.
     pub writes: bool,
@@ -57,6 +63,8 @@ pub(crate) struct Facts {
     pub hard: Option<Refusal>,
     /// A refusal that a routing hint lifts.
     pub soft: Option<Refusal>,
+    /// A view is not understood; a gather needs only the names in it.
+    pub unclear_view: Option<Refusal>,
     /// A function that is volatile, or unknown.
     pub volatile: Option<String>,
     /// A function or clause whose value may differ from shard to shard, for writes that run on all.

@@ -2,6 +2,7 @@
 
 use crate::routing::analyze::{Analyzer, Output};
 use crate::routing::facts::UseKey;
+use crate::routing::refusal::Refusal;
 use crate::routing::region::RegionId;
 use crate::routing::scope::{Found, Range, Ranges, Scope};
 use crate::sql::ast::{Alias, Expr, FromItem, Join, JoinCondition, JoinKind, Statement, TableRef};
@@ -147,14 +148,22 @@ impl Analyzer<'_> {
     /// Looks a name up and counts it among the statement's tables, sharded ones excepted.
     pub(crate) fn resolve(&mut self, name: &ObjectName) -> Named {
         if is_temporary(name, self.planner.temporary) || is_catalog(name.schema.as_deref()) {
+            if is_catalog(name.schema.as_deref()) {
+                self.facts.catalogs.push(name.name.clone());
+            }
             self.facts.home.push(name.name.clone());
             return Named::Home;
         }
         let Some(relation) = self.planner.schema.relation(name.schema.as_deref(), &name.name, &self.search_path) else {
-            self.facts.unknown_relations |= !(name.schema.is_none() && name.name.starts_with("pg_"));
+            let catalog = name.schema.is_none() && name.name.starts_with("pg_");
+            self.facts.unknown_relations |= !catalog;
+            self.facts.catalogs.extend(catalog.then(|| name.name.clone()));
             self.facts.home.push(name.name.clone());
             return Named::Home;
         };
+        if self.views == 0 && !self.facts.relations.contains(relation) {
+            self.facts.relations.push(Arc::clone(relation));
+        }
         match relation.placement {
             Placement::Reference => self.facts.reference.push(relation.name.clone()),
             Placement::Single => self.facts.single.push(relation.name.clone()),
@@ -191,7 +200,7 @@ impl Analyzer<'_> {
             parse(tokens.cursor()).ok()
         });
         let Some(Statement::Query(query)) = parsed else {
-            self.not_provable(&relation.name, "Its definition is not understood");
+            self.facts.unclear_view.get_or_insert_with(|| Refusal::unclear(&relation.name, "Its definition is not understood"));
             return Range { name: relation.name.clone(), schema: None, columns: Vec::new(), open: true, shifted: true };
         };
         self.views += 1;

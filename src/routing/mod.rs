@@ -22,6 +22,7 @@ mod parameter;
 pub mod plan;
 mod planner;
 pub mod refusal;
+mod respell;
 mod region;
 pub mod route;
 pub mod scatter;

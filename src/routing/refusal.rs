@@ -27,6 +27,12 @@ impl Refusal {
         Self::unsupported(message, detail, HINT_SYNTAX.to_owned())
     }
 
+    /// What it reads or writes of a relation is not known. `what`: a sentence without its end.
+    pub(crate) fn unclear(relation: &str, what: &str) -> Self {
+        let detail = format!("{what}, so what it reads of table \"{relation}\" cannot be proven to be on one shard.");
+        Self::with_routing_hint(format!("statement on \"{relation}\" is not provably on one shard"), detail)
+    }
+
     pub(crate) fn unbound(table: &str, key: &str) -> Self {
         Self::unsupported(
             format!("statement on \"{table}\" is not bound to one \"{key}\""),

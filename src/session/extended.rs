@@ -205,7 +205,7 @@ impl Session {
         link.server.expect(Reply::Bind, true);
         let portal = if self.shard_of(&route).is_none() && !matches!(plan.command, Command::Cursor { .. }) {
             let tail = body.slice_ref(message.tail);
-            Portal::Spread(Arc::new(SpreadPortal { prepared: prepared.clone(), route, access, tail }))
+            Portal::Spread(Arc::new(SpreadPortal { prepared: prepared.clone(), route, access, tail, kept: Arc::default() }))
         } else {
             Portal::Server { shard, access }
         };

@@ -32,6 +32,8 @@ pub(super) struct Link {
     pub(super) unsynced: bool,
     /// Has told an error in the present batch and skips all up to Sync.
     pub(super) broken: bool,
+    /// Its transaction has touched temporary tables: it cannot be prepared, so it is the anchor.
+    pub(super) temporary: bool,
     pub(super) server: Checkout,
 }
 
@@ -74,7 +76,8 @@ impl Session {
         }
     }
 
-    async fn take(&mut self, shard: ShardId, access: Access) -> Result<usize, Failure> {
+    /// Takes a connection from its pool, with the settings that the client's transaction began with.
+    pub(super) async fn take(&mut self, shard: ShardId, access: Access) -> Result<usize, Failure> {
         self.follow_map();
         let pools = Arc::clone(&self.pools);
         let Some(servers) = pools.shard(shard) else {
@@ -94,7 +97,7 @@ impl Session {
             None => servers.primary.acquire().await?,
         };
         self.cancel.slot.enter(&server.identity);
-        let mut link = Link { shard, primary, wrote: false, unsynced: false, broken: false, server };
+        let mut link = Link { shard, primary, wrote: false, unsynced: false, broken: false, temporary: false, server };
         let schema_version = self.shared.view.schema().version;
         let mut ready = Ok(());
         if link.server.schema_version != schema_version {
@@ -220,6 +223,28 @@ impl Session {
         error.into()
     }
 
+    /// Drops the links that are in the middle of something.
+    pub(super) fn drop_unclear_links(&mut self) {
+        while let Some(at) = self.links.iter().position(|link| !link.server.expected.is_empty()) {
+            let link = self.links.remove(at);
+            self.discard(link);
+        }
+        self.batch.current = None;
+    }
+
+    /// Ends the transaction of a link taken beside the client's, and gives it back.
+    pub(super) async fn leave_side(&mut self, well: bool) {
+        let Some(mut link) = self.links.pop() else { return };
+        if well || link.server.expected.is_empty() {
+            // A connection that cannot be rolled back is not clean, and closed.
+            let _ = timeout(ROLLBACK_TIMEOUT, ask(&mut link.server, "ROLLBACK")).await;
+        }
+        if self.cancel.slot.leave(&link.server.identity) {
+            self.cancel.slot.settle().await;
+        }
+        link.server.release();
+    }
+
     fn discard(&mut self, link: Link) {
         // Nobody else will use this connection, so a cancel on its way can do no harm.
         let _ = self.cancel.slot.leave(&link.server.identity);
@@ -248,6 +273,7 @@ impl Session {
     async fn give_back(&mut self, at: usize) {
         let Some(link) = self.links.get_mut(at) else { return };
         let shard = link.shard;
+        link.temporary = false;
         let wrote = std::mem::take(&mut link.wrote) && link.primary;
         if !self.pinned {
             let link = self.links.swap_remove(at);

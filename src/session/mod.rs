@@ -7,6 +7,7 @@ mod ddl;
 mod explain;
 mod extended;
 mod failure;
+mod gather;
 mod handshake;
 mod links;
 pub mod options;

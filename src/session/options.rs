@@ -64,6 +64,8 @@ pub struct SessionOptions {
     pub cached_statement_bytes_max: usize,
     /// Prepared statements of one client; the next is refused with `54000`. 10,000 by default.
     pub prepared_max: usize,
+    /// Rows that one statement may bring to the home shard; beyond, `53400`. 256 MiB by default.
+    pub gather_bytes_max: usize,
 }
 
 impl Default for SessionOptions {
@@ -74,6 +76,7 @@ impl Default for SessionOptions {
             templates_max: 10_000,
             cached_statement_bytes_max: 64 * 1024,
             prepared_max: 10_000,
+            gather_bytes_max: 256 * 1024 * 1024,
         }
     }
 }

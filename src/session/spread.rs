@@ -1,12 +1,15 @@
 //! Statements on several shards: from a route to the method that runs it, in both protocols.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use crate::backend::Reply;
 use crate::routing::{Access, Plan, Route};
 use crate::session::Session;
-use crate::session::commands::not_yet;
 use crate::session::failure::Failure;
+use crate::session::gather::Kept;
 use crate::session::prepared::Prepared;
 
 /// A portal of a statement on several shards. It is bound on the home shard as it is, which checks and describes it; execution is ours.
@@ -17,6 +20,8 @@ pub(super) struct SpreadPortal {
     pub(super) access: Access,
     /// Bind's formats, values and result formats.
     pub(super) tail: Bytes,
+    /// Rows that were computed by an Execute with a row limit, or by one that is complete.
+    pub(super) kept: Arc<Mutex<Option<Kept>>>,
 }
 
 impl Session {
@@ -25,7 +30,7 @@ impl Session {
         match route {
             Route::Everywhere => self.everywhere(text).await,
             Route::Scatter { plan, shards } => self.scatter(text, plan, (shards, access)).await,
-            Route::Gather(_) => Err(not_yet("a gathered query", "Bind every table to one key.")),
+            Route::Gather(plan) => self.gather(text, plan, access).await,
             Route::Each { .. } | Route::Split(_) => self.spread_write(text, route).await,
             Route::Copy(plan) => self.copy_over(text, plan, access).await,
             Route::Home | Route::Any | Route::One(_) => Ok(()),
@@ -47,7 +52,7 @@ impl Session {
                 self.execute_elsewhere(&portal.prepared, &portal.tail).await
             }
             Route::Scatter { plan, shards } => self.execute_scatter(body, portal, (plan, shards)).await,
-            Route::Gather(_) => Err(not_yet("a gathered query", "Bind every table to one key.")),
+            Route::Gather(plan) => self.execute_gather(body, portal, plan).await,
             Route::Each { .. } | Route::Split(_) => self.execute_spread_write(body, portal).await,
             Route::Copy(plan) => {
                 self.settle_order().await?;

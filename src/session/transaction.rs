@@ -119,9 +119,22 @@ impl Transaction {
 
     /// What brings a server that joins now to the transaction's state.
     fn joining_statements(&self, settings: &SettingSet) -> String {
+        self.joining(settings, &self.local)
+    }
+
+    /// As [`Transaction::joining_statements`], for a transaction beside it: what is said of the transaction itself is left out.
+    fn joining_beside(&self, settings: &SettingSet) -> String {
+        let of_transaction =
+            |statement: &String| statement.trim_start().get(..15).is_some_and(|start| start.eq_ignore_ascii_case("set transaction"));
+        let local: Vec<String> =
+            self.local.iter().map(|statement| if of_transaction(statement) { String::new() } else { statement.clone() }).collect();
+        self.joining(settings, &local)
+    }
+
+    fn joining(&self, settings: &SettingSet, local: &[String]) -> String {
         let mut sql = String::new();
         let mut before = self.start.as_ref().map(|start| Arc::clone(&start.settings)).unwrap_or_default();
-        let mut local = self.local.iter();
+        let mut local = local.iter();
         let mut told = 0;
         for savepoint in &self.savepoints {
             sql.extend(before.statements_towards(&savepoint.settings.settings));
@@ -158,6 +171,33 @@ impl Session {
         }
         self.ask_link(at, &begin).await?;
         // Not in one query with BEGIN: SAVEPOINT wants the block to be open.
+        for statement in split_joined(&joining) {
+            self.ask_link(at, statement).await?;
+        }
+        Ok(())
+    }
+
+    /// A link of its own to the home shard, in a transaction that may write, with the settings of the client's. It is the last of the
+    /// links, and is to be left by `leave_side`.
+    pub(super) async fn take_side(&mut self, snapshot: Option<&str>) -> Result<usize, Failure> {
+        let home = self.pools.map.home;
+        let at = self.take(home, crate::routing::Access::Write).await?;
+        let result = self.open_side(at, snapshot).await;
+        if result.is_err() {
+            self.leave_side(false).await;
+        }
+        result.map(|()| at)
+    }
+
+    async fn open_side(&mut self, at: usize, snapshot: Option<&str>) -> Result<(), Failure> {
+        match snapshot {
+            Some(snapshot) => {
+                self.ask_link(at, "BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE").await?;
+                self.ask_link(at, &format!("SET TRANSACTION SNAPSHOT '{snapshot}'")).await?;
+            }
+            None => self.ask_link(at, "BEGIN READ WRITE").await?,
+        }
+        let joining = self.transaction.joining_beside(&self.settings.current);
         for statement in split_joined(&joining) {
             self.ask_link(at, statement).await?;
         }
@@ -288,6 +328,11 @@ impl Session {
             }
         }
         self.shared.counters.two_phase.add(1);
+        // A transaction that touched temporary tables cannot be prepared.
+        if self.links.iter().any(|link| link.temporary) {
+            self.links.sort_by_key(|link| !link.temporary);
+            self.batch.current = None;
+        }
         let mut writers = self.links.iter_mut().filter(|link| link.wrote && link.server.status != TransactionStatus::Idle);
         let Some(anchor) = writers.next() else { return Ok(()) };
         let gid = self.shared.two_phase.next(anchor.shard);

@@ -26,6 +26,8 @@ pub struct Counters {
     pub single: Counter,
     /// Of those, sent to a replica.
     pub replica: Counter,
+    /// Statements whose tables were gathered on the home shard.
+    pub gathered: Counter,
     /// Statements refused.
     pub refused: Counter,
     /// Templates that had to be parsed.

@@ -93,6 +93,10 @@ pub fn bind_complete(out: &mut BytesMut) {
     out.put_slice(b"2\0\0\0\x04");
 }
 
+pub fn portal_suspended(out: &mut BytesMut) {
+    out.put_slice(b"s\0\0\0\x04");
+}
+
 pub fn close_complete(out: &mut BytesMut) {
     out.put_slice(b"3\0\0\0\x04");
 }

@@ -30,7 +30,7 @@ pub(crate) fn hints_choose_the_shard(fixture: &Fixture) -> Result<()> {
         client.query("commit")?;
         ensure!(direct == by_setting, "key {key} by setting: {by_setting} instead of {direct}");
     }
-    ensure!(client.error("select sum(user_id) from hinted")?.sqlstate() == "0A000", "SET LOCAL outlived its transaction");
+    ensure!(client.value("select sum(user_id) from hinted")? == "820", "SET LOCAL outlived its transaction");
     Ok(())
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn explain_route_tells(fixture: &Fixture) -> Result<()> {
         ensure!(text.contains(&name) && !others.into_iter().any(|other| text.contains(&other)), "key {key} is of {name}, told: {text}");
     }
     ensure!(client.value("select count(*) from explained where user_id = 1")? == "0", "EXPLAIN (ROUTE) ran its statement");
-    let refused = format!("{:?}", client.query("explain (route) select * from explained")?);
+    let refused = format!("{:?}", client.query("explain (route) update explained set user_id = user_id + 1")?);
     ensure!(refused.contains("0A000") || refused.to_lowercase().contains("refuse"), "a refusal is not told: {refused}");
     Ok(())
 }

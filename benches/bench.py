@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 """`make bench`: Shardyard against direct PostgreSQL, PgBouncer and a bare relay, on this machine, interleaved.
 
+All stand before the same servers, each of which holds one shard, and are asked the same: a client wants keys of one shard. What cannot route is
+told the server by its client. In the workload point-select-spread a client wants any key, which only Shardyard can be asked for.
+
 Environment: BENCH_SECONDS (5) per cell, BENCH_ROUNDS (3), BENCH_CLIENTS (1,16,64), BENCH_PROTOCOLS (simple,extended,prepared),
 BENCH_SYSTEMS (direct,relay,pgbouncer,shardyard), BENCH_ROWS (100000), BENCH_SHARDS (4), BENCH_IDLE (1000,5000; empty for none),
 SHARDYARD and RELAY (programs to use instead of building them), BENCH_KEEP (keep the work folder).
@@ -20,14 +23,15 @@ from pathlib import Path
 
 import report
 from idle import measure_idle
-from measure import run_cell
-from servers import BenchError, start_pgbouncer, start_postgres, start_relay, start_shardyard
+from measure import Load, run_cell
+from servers import BenchError, direct, shardyard, start_cluster, start_pgbouncer, start_relay, target_of
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = "bench_accounts"
 SCHEMA = f"CREATE TABLE {TABLE} (user_id bigint PRIMARY KEY, balance bigint NOT NULL, note text NOT NULL)"
-SELECT = f"SELECT user_id, balance, note FROM {TABLE} WHERE user_id = "
 FILES_WANTED = 20_000
+# Of each shard so many keys are asked for, where a client asks for one shard's only.
+KEYS = 512
 
 
 def setting(name, default):
@@ -63,99 +67,125 @@ def build(wanted):
     return programs
 
 
+def select(key):
+    return f"SELECT user_id, balance, note FROM {TABLE} WHERE user_id = {key}"
+
+
 def start(plan, programs, folder, stack):
-    plain = start_postgres(folder, stack)
+    """The systems, all before the same servers."""
+    stores, dsn = start_cluster(folder, programs["shardyard"], plan["shards"], stack)
     starters = {
-        "direct": lambda: plain,
-        "relay": lambda: start_relay(folder, programs["relay"], plain, stack),
-        "pgbouncer": lambda: start_pgbouncer(folder, plain, stack),
-        "shardyard": lambda: start_shardyard(folder, programs["shardyard"], plan["shards"], stack),
+        "direct": lambda: direct(stores),
+        "relay": lambda: start_relay(folder, programs["relay"], stores, stack),
+        "pgbouncer": lambda: start_pgbouncer(folder, stores, stack),
+        "shardyard": lambda: shardyard(dsn, plan["shards"]),
     }
     systems = {}
     for name in plan["systems"]:
         if name not in starters:
             raise BenchError(f"no system is called {name}")
         systems[name] = starters[name]()
-        print(f"bench: {name} is ready{': ' + systems[name].note if systems[name].note else ''}", flush=True)
-    return plain, systems
+        print(f"bench: {name} is ready: {systems[name].note}", flush=True)
+    return stores, target_of(dsn), systems
 
 
-def sql(system, text):
-    command = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-A", "-t", "-c", text, "-h", system.host, "-p", str(system.port), "-U", system.user, system.database()]
-    ran = subprocess.run(command, env=system.environment(), capture_output=True, text=True, timeout=120)
+def sql(target, *texts):
+    command = ["psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-A", "-t"]
+    for text in texts:
+        command += ["-c", text]
+    ran = subprocess.run([*command, *target.arguments()], env=target.environment(), capture_output=True, text=True, timeout=120)
     if ran.returncode:
-        raise BenchError(f"{system.name}: {text.split('(')[0].strip()}: {ran.stderr.strip()}")
-    return ran.stdout
+        raise BenchError(f"{target.database()} on port {target.port}: {ran.stderr.strip()}")
+    return ran.stdout.strip()
 
 
-def load(system, rows, folder):
-    """Fills the table row by row through the system itself, so that what is measured also wrote what it reads."""
+def load(proxy, stores, rows, folder):
+    """Fills the table row by row through the proxy; gives some keys of each shard."""
     clients = 10
     script = folder / "load.sql"
     script.write_text(f"\\set turn :turn + 1\n\\set id (:turn - 1) * {clients} + :client_id + 1\nINSERT INTO {TABLE} VALUES (:id, :id * 7, 'account ' || :id::bigint);\n")
-    sql(system, SCHEMA)
-    command = ["pgbench", "-n", "-M", "extended", "-f", str(script), "-D", "turn=0", "-c", str(clients), "-t", str(-(-rows // clients)), *system.pgbench_arguments()]
-    ran = subprocess.run(command, env=system.environment(), capture_output=True, text=True)
+    sql(proxy, SCHEMA)
+    command = ["pgbench", "-n", "-M", "extended", "-f", str(script), "-D", "turn=0", "-c", str(clients), "-t", str(-(-rows // clients)), *proxy.arguments()]
+    ran = subprocess.run(command, env=proxy.environment(), capture_output=True, text=True)
     if ran.returncode or "aborted" in ran.stderr:
-        raise BenchError(f"{system.name}: loading failed: {ran.stderr.strip()[-400:]}")
-    held = []
-    for store in system.stores:
-        counted = subprocess.run(["psql", "-X", "-A", "-t", "-c", f"VACUUM ANALYZE {TABLE}", "-c", f"SELECT count(*) FROM {TABLE}", store], capture_output=True, text=True)
-        if counted.returncode:
-            raise BenchError(f"{system.name}: {counted.stderr.strip()}")
-        held.append(int(counted.stdout.split()[-1]))
+        raise BenchError(f"loading failed: {ran.stderr.strip()[-400:]}")
+    held, keys = [], []
+    for store in map(target_of, stores):
+        held.append(int(sql(store, f"VACUUM ANALYZE {TABLE}", f"SELECT count(*) FROM {TABLE}")))
+        keys.append([int(key) for key in sql(store, f"SELECT user_id FROM {TABLE} ORDER BY hashint8(user_id) LIMIT {KEYS}").split()])
     if sum(held) < rows:
-        raise BenchError(f"{system.name}: {sum(held)} rows on its servers instead of {rows}")
-    print(f"bench: {system.name} holds {' + '.join(map(str, held))} rows", flush=True)
+        raise BenchError(f"{sum(held)} rows on the servers instead of {rows}")
+    print(f"bench: the servers hold {' + '.join(map(str, held))} rows", flush=True)
+    return keys
 
 
-def check_answers(system, rows):
+def check_answers(system, keys):
     """A fast wrong answer is worth nothing: a few keys must give their own row."""
-    for key in (1, 2, 3, rows // 3, rows // 2, rows - 1, rows):
-        answer = sql(system, f"{SELECT}{key}").strip()
-        if answer != f"{key}|{key * 7}|account {key}":
-            raise BenchError(f"{system.name}: key {key} gives {answer!r}")
+    for target, of_shard in zip(system.targets, keys):
+        for key in of_shard[:5]:
+            answer = sql(target, select(key))
+            if answer != f"{key}|{key * 7}|account {key}":
+                raise BenchError(f"{system.name}: key {key} gives {answer!r}")
 
 
-def measure(plan, systems, folder):
+def choice(keys, first=0):
+    """A pgbench expression: the key of number :turn, found by halves."""
+    if len(keys) == 1:
+        return str(keys[0])
+    half = len(keys) // 2
+    return f"CASE WHEN :turn < {first + half} THEN {choice(keys[:half], first)} ELSE {choice(keys[half:], first + half)} END"
+
+
+def write_scripts(rows, keys, folder):
+    """One script per shard that asks for its keys, and one that asks for any."""
+    own = []
+    for number, of_shard in enumerate(keys):
+        own.append(folder / f"shard{number}.sql")
+        own[-1].write_text(f"\\set turn random(0, {len(of_shard) - 1})\n\\set id {choice(of_shard)}\n{select(':id')};\n")
+    spread = folder / "spread.sql"
+    spread.write_text(f"\\set id random(1, {rows})\n{select(':id')};\n")
+    return own, [spread] * len(own)
+
+
+def measure(plan, systems, scripts, folder):
     """All cells, the systems one after another within each, in another order each round."""
-    script = folder / "select.sql"
-    script.write_text(f"\\set id random(1, {plan['rows']})\n{SELECT}:id;\n")
+    own, spread = scripts
+    # The same statements to the same servers for all; only what routes can be asked for any key by any client.
+    runs = [(name, "point-select", system, own) for name, system in systems.items()]
+    runs += [(name, "point-select-spread", system, spread) for name, system in systems.items() if name == "shardyard"]
     rounds = {}
-    names = list(systems)
     for number in range(plan["rounds"]):
+        turn = number % len(runs)
         for protocol in plan["protocols"]:
             for clients in plan["clients"]:
-                for name in names[number % len(names):] + names[:number % len(names)]:
-                    cell = run_cell(systems[name], script, protocol, clients, plan["seconds"], folder)
-                    rounds.setdefault((protocol, clients, name), []).append(cell)
+                for name, workload, system, files in runs[turn:] + runs[:turn]:
+                    cell = run_cell(system, files, Load(protocol, clients, plan["seconds"], number), folder)
+                    rounds.setdefault((protocol, clients, name, workload), []).append(cell)
                     told = cell.get("error") or f"{cell['tps']:.0f} tps"
-                    print(f"bench: round {number + 1} {protocol} {clients} clients {name}: {told}", flush=True)
+                    print(f"bench: round {number + 1} {protocol} {clients} clients {name} {workload}: {told}", flush=True)
     return report.medians(dict(sorted(rounds.items(), key=lambda entry: (plan["protocols"].index(entry[0][0]), entry[0][1]))))
 
 
 def run(plan, folder, stack):
-    programs = build(plan["systems"])
-    plain, systems = start(plan, programs, folder, stack)
-    load(plain, plan["rows"], folder)
-    if "shardyard" in systems:
-        load(systems["shardyard"], plan["rows"], folder)
+    programs = build({*plan["systems"], "shardyard"})
+    stores, proxy, systems = start(plan, programs, folder, stack)
+    keys = load(proxy, stores, plan["rows"], folder)
     for system in systems.values():
-        check_answers(system, plan["rows"])
+        check_answers(system, keys)
     idle = {}
     for name in ("pgbouncer", "shardyard"):
         if name in systems and plan["idle"]:
-            for cell in measure_idle(systems[name], plan["idle"], lambda key: f"{SELECT}{key % plan['rows'] + 1}"):
+            system = systems[name]
+            for cell in measure_idle(system, plan["idle"], lambda key: select(keys[0][key % len(keys[0])])):
                 idle[(cell.pop("clients"), name)] = cell
             print(f"bench: idle clients of {name} measured", flush=True)
-    cells = measure(plan, systems, folder)
+    cells = measure(plan, systems, write_scripts(plan["rows"], keys, folder), folder)
     print()
-    report.print_traffic(cells, list(systems))
+    report.print_traffic(cells)
     report.print_idle(idle)
     report.print_targets(cells)
     for system in systems.values():
-        if system.note:
-            print(f"{system.name}: {system.note}")
+        print(f"{system.name}: {system.note}")
     report.write_json(ROOT / "bench-results" / "latest.json", cells, idle, {**plan, "notes": {name: system.note for name, system in systems.items()}})
     print("written: bench-results/latest.json")
     failed = [key for key, cell in [*cells.items(), *idle.items()] if "error" in cell]

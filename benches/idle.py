@@ -16,11 +16,11 @@ class IdleClient:
 
     keys = {}
 
-    def __init__(self, system, statement):
-        self.system = system
-        self.socket = socket.create_connection((system.host, system.port), 30)
+    def __init__(self, target, statement):
+        self.target = target
+        self.socket = socket.create_connection((target.host, target.port), 30)
         self.buffer = b""
-        settings = {"user": system.user, "database": system.database(), "client_encoding": "UTF8"}
+        settings = {"user": target.user, "database": target.database(), "client_encoding": "UTF8"}
         body = b"".join(f"{name}\0{value}\0".encode() for name, value in settings.items()) + b"\0"
         self.socket.sendall(struct.pack("!ii", len(body) + 8, 196608) + body)
         self.log_in()
@@ -57,7 +57,7 @@ class IdleClient:
         kind, body = self.receive()
         method = struct.unpack_from("!i", body)[0]
         if method == 3:
-            self.send(b"p", self.system.password.encode() + b"\0")
+            self.send(b"p", self.target.password.encode() + b"\0")
         elif method == 10:
             self.scram()
         elif method != 0:
@@ -79,9 +79,9 @@ class IdleClient:
         self.send(b"p", f"{final},p={base64.b64encode(proof).decode()}".encode())
 
     def salted_password(self, salt, iterations):
-        key = (self.system.password, salt, iterations)
+        key = (self.target.password, salt, iterations)
         if key not in self.keys:
-            self.keys[key] = hashlib.pbkdf2_hmac("sha256", self.system.password.encode(), base64.b64decode(salt), iterations)
+            self.keys[key] = hashlib.pbkdf2_hmac("sha256", self.target.password.encode(), base64.b64decode(salt), iterations)
         return self.keys[key]
 
 
@@ -89,13 +89,13 @@ def measure_idle(system, counts, statement):
     """For each count: {clients, rss_kib, rss_kib_per_client} or {clients, error}. The proxy must be fresh: allocators keep what traffic took."""
     results, clients = [], []
     try:
-        IdleClient(system, statement(0)).close()
+        IdleClient(system.targets[0], statement(0)).close()
         time.sleep(0.5)
         base = rss_kib(system.pids)
         for count in counts:
             try:
                 while len(clients) < count:
-                    clients.append(IdleClient(system, statement(len(clients))))
+                    clients.append(IdleClient(system.targets[0], statement(len(clients))))
                     if clients[-1].rows != 1:
                         raise ConnectionError(f"{clients[-1].rows} rows instead of 1")
             except OSError as error:

@@ -3,18 +3,30 @@
 import os
 import re
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 TICK = os.sysconf("SC_CLK_TCK")
 
 
+@dataclass(frozen=True)
+class Load:
+    """What one cell puts on a system."""
+
+    protocol: str
+    clients: int
+    seconds: int
+    turn: int
+
+
 def cpu_seconds(pids):
-    """User and system time of the processes, all threads. The kernel's tick rounds it to 10 ms in all."""
-    total = 0
+    """User and system time of the processes, all threads. The kernel's tick rounds each to 10 ms in all."""
+    user = system = 0
     for pid in pids:
         columns = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        total += int(columns[11]) + int(columns[12])
-    return total / TICK
+        user += int(columns[11])
+        system += int(columns[12])
+    return user / TICK, system / TICK
 
 
 def rss_kib(pids):
@@ -42,36 +54,52 @@ def latencies_ms(folder, prefix):
     return values
 
 
-def run_cell(system, script, protocol, clients, seconds, folder):
-    """One measurement: {tps, p50_ms, p99_ms, cpu_us_per_statement, rss_kib} or {error}."""
-    prefix = "latency"
-    for stale in folder.glob(f"{prefix}.*"):
+def run_cell(system, scripts, load, folder):
+    """One measurement: {tps, p50_ms, p99_ms, cpu_us_per_statement, rss_kib} or {error}.
+
+    One pgbench with its script per target, or per client where there are fewer; `load.turn` says which target is first.
+    """
+    for stale in folder.glob("latency*"):
         stale.unlink()
-    command = ["pgbench", "-n", "-M", protocol, "-f", str(script), "-c", str(clients), "-j", str(min(clients, 2)), "-T", str(seconds)]
-    # One transaction in four is logged: enough for a p99, a quarter of the cost.
-    command += ["--log", f"--log-prefix={folder / prefix}", "--sampling-rate=0.25", *system.pgbench_arguments(protocol)]
     before = cpu_seconds(system.pids)
+    parts = min(load.clients, len(system.targets))
+    runs = []
+    for part in range(parts):
+        number = (load.turn + part) % len(system.targets)
+        target = system.targets[number]
+        clients = load.clients // parts + (part < load.clients % parts)
+        command = ["pgbench", "-n", "-M", load.protocol, "-f", str(scripts[number]), "-c", str(clients), "-j", "1", "-T", str(load.seconds)]
+        # One transaction in four is logged: enough for a p99, a quarter of the cost.
+        command += ["--log", f"--log-prefix={folder / f'latency{part}'}", "--sampling-rate=0.25", *target.arguments(load.protocol)]
+        runs.append(subprocess.Popen(command, env=target.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
     try:
-        ran = subprocess.run(command, env=system.environment(), capture_output=True, text=True, timeout=seconds + 60)
+        told = [(run.communicate(timeout=load.seconds + 60)[0], run.returncode) for run in runs]
     except subprocess.TimeoutExpired:
-        return {"error": f"pgbench hung for {seconds + 60} s"}
+        for run in runs:
+            run.kill()
+            run.wait()
+        return {"error": f"pgbench hung for {load.seconds + 60} s"}
     try:
-        spent = cpu_seconds(system.pids) - before
+        user, kernel = (after - at_start for after, at_start in zip(cpu_seconds(system.pids), before))
         memory = rss_kib(system.pids)
     except OSError as error:
         return {"error": f"the proxy process is gone: {error}"}
-    said = ran.stdout + ran.stderr
-    done = re.search(r"number of transactions actually processed: (\d+)", said)
-    tps = re.search(r"^tps = ([\d.]+)", said, re.M)
-    failed = re.search(r"number of failed transactions: (\d+)", said)
-    if ran.returncode or not done or not tps or int(done[1]) == 0 or (failed and int(failed[1])) or "aborted" in said:
-        return {"error": f"pgbench exit {ran.returncode}: {first_error(said)}"}
-    sampled = latencies_ms(folder, prefix)
+    statements, rate = 0, 0.0
+    for said, code in told:
+        done = re.search(r"number of transactions actually processed: (\d+)", said)
+        tps = re.search(r"^tps = ([\d.]+)", said, re.M)
+        failed = re.search(r"number of failed transactions: (\d+)", said)
+        if code or not done or not tps or int(done[1]) == 0 or (failed and int(failed[1])) or "aborted" in said:
+            return {"error": f"pgbench exit {code}: {first_error(said)}"}
+        statements += int(done[1])
+        rate += float(tps[1])
+    sampled = latencies_ms(folder, "latency*")
     return {
-        "tps": float(tps[1]),
+        "tps": rate,
         "p50_ms": percentile(sampled, 0.50),
         "p99_ms": percentile(sampled, 0.99),
-        "cpu_us_per_statement": spent * 1e6 / int(done[1]) if system.pids else None,
+        "cpu_us_per_statement": (user + kernel) * 1e6 / statements if system.pids else None,
+        "user_us_per_statement": user * 1e6 / statements if system.pids else None,
         "rss_kib": memory if system.pids else None,
     }
 

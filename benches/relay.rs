@@ -7,11 +7,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 fn main() -> io::Result<()> {
-    let mut arguments = std::env::args().skip(1);
-    let (Some(listen), Some(server)) = (arguments.next(), arguments.next()) else {
-        return Err(io::Error::other("usage: relay LISTEN SERVER"));
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (pairs, []) = arguments.as_chunks::<2>() else {
+        return Err(io::Error::other("usage: relay (LISTEN SERVER)…"));
     };
-    tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(accept(listen, server))
+    tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(async {
+        let mut listeners = JoinSet::new();
+        for [listen, server] in pairs {
+            listeners.spawn(accept(listen.clone(), server.clone()));
+        }
+        listeners.join_next().await.map_or(Ok(()), |ended| ended.unwrap_or_else(|error| Err(io::Error::other(error))))
+    })
 }
 
 async fn accept(listen: String, server: String) -> io::Result<()> {

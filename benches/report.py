@@ -8,7 +8,7 @@ import statistics
 from datetime import datetime, timezone
 from pathlib import Path
 
-METRICS = ("tps", "p50_ms", "p99_ms", "cpu_us_per_statement", "rss_kib")
+METRICS = ("tps", "p50_ms", "p99_ms", "cpu_us_per_statement", "user_us_per_statement", "rss_kib")
 CPU_RATIO_MAX = 1.1
 
 
@@ -28,7 +28,7 @@ def machine():
 
 
 def medians(rounds):
-    """rounds: {(protocol, clients, system): [cell, …]} to one cell each; a cell that failed once has failed."""
+    """rounds: {(protocol, clients, system, workload): [cell, …]} to one cell each; a cell that failed once has failed."""
     out = {}
     for key, cells in rounds.items():
         errors = [cell["error"] for cell in cells if "error" in cell]
@@ -56,28 +56,25 @@ def number(value, digits):
     return "-" if value is None else f"{value:,.{digits}f}"
 
 
-def print_traffic(cells, systems):
-    line = "{:<9} {:>7} {:<10} {:>9} {:>9} {:>9} {:>9} {:>9}   {:>9} {:>9}   {:>9}"
-    print(line.format("protocol", "clients", "system", "tps", "p50 ms", "p99 ms", "cpu us", "rss MiB", "tps/pgb", "tps/direct", "cpu/pgb"))
+def print_traffic(cells):
+    line = "{:<9} {:>7} {:<17} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}   {:>9} {:>10}   {:>9}"
+    print(line.format("protocol", "clients", "system", "tps", "p50 ms", "p99 ms", "cpu us", "of it user", "rss MiB", "tps/pgb", "tps/direct", "cpu/pgb"))
     last = None
-    for protocol, clients in dict.fromkeys((protocol, clients) for protocol, clients, _ in cells):
+    for (protocol, clients, system, workload), cell in cells.items():
         if last not in (None, protocol):
             print()
         last = protocol
-        for system in systems:
-            cell = cells.get((protocol, clients, system))
-            if cell is None:
-                continue
-            if "error" in cell:
-                print(f"{protocol:<9} {clients:>7} {system:<10} FAILED: {cell['error']}")
-                continue
-            pgbouncer, direct = cells.get((protocol, clients, "pgbouncer")), cells.get((protocol, clients, "direct"))
-            rss = None if cell["rss_kib"] is None else cell["rss_kib"] / 1024
-            print(line.format(
-                protocol, clients, system, number(cell["tps"], 0), number(cell["p50_ms"], 3), number(cell["p99_ms"], 3),
-                number(cell["cpu_us_per_statement"], 1), number(rss, 1),
-                ratio(cell, pgbouncer, "tps"), ratio(cell, direct, "tps"), ratio(cell, pgbouncer, "cpu_us_per_statement"),
-            ))
+        name = system if workload == "point-select" else f"{system}, spread"
+        if "error" in cell:
+            print(f"{protocol:<9} {clients:>7} {name:<17} FAILED: {cell['error']}")
+            continue
+        pgbouncer, direct = (cells.get((protocol, clients, other, "point-select")) for other in ("pgbouncer", "direct"))
+        rss = None if cell["rss_kib"] is None else cell["rss_kib"] / 1024
+        print(line.format(
+            protocol, clients, name, number(cell["tps"], 0), number(cell["p50_ms"], 3), number(cell["p99_ms"], 3),
+            number(cell["cpu_us_per_statement"], 1), number(cell["user_us_per_statement"], 1), number(rss, 1),
+            ratio(cell, pgbouncer, "tps"), ratio(cell, direct, "tps"), ratio(cell, pgbouncer, "cpu_us_per_statement"),
+        ))
 
 
 def print_idle(idle):
@@ -94,8 +91,8 @@ def print_idle(idle):
 def print_targets(cells, clients=16):
     """The bounds of issue and design: CPU at most 1.1 times PgBouncer's, TPS at least PgBouncer's."""
     told = False
-    for protocol in dict.fromkeys(protocol for protocol, _, _ in cells):
-        ours, theirs = cells.get((protocol, clients, "shardyard")), cells.get((protocol, clients, "pgbouncer"))
+    for protocol in dict.fromkeys(protocol for protocol, *_ in cells):
+        ours, theirs = (cells.get((protocol, clients, system, "point-select")) for system in ("shardyard", "pgbouncer"))
         if not ours or not theirs or "error" in ours or "error" in theirs or not ours["cpu_us_per_statement"]:
             continue
         if not told:
@@ -108,8 +105,8 @@ def print_targets(cells, clients=16):
 
 def write_json(path, cells, idle, settings):
     results = []
-    for (protocol, clients, system), cell in cells.items():
-        results.append({"system": system, "workload": "point-select", "protocol": protocol, "clients": clients, **cell})
+    for (protocol, clients, system, workload), cell in cells.items():
+        results.append({"system": system, "workload": workload, "protocol": protocol, "clients": clients, **cell})
     for (clients, system), cell in idle.items():
         results.append({"system": system, "workload": "idle", "protocol": "simple", "clients": clients, "tps": None, "p50_ms": None, "p99_ms": None, "cpu_us_per_statement": None, **cell})
     path.parent.mkdir(parents=True, exist_ok=True)

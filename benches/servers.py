@@ -1,5 +1,6 @@
 """Starts and ends the systems under the bench: PostgreSQL, PgBouncer, a bare relay, Shardyard."""
 
+import dataclasses
 import json
 import os
 import pwd
@@ -13,7 +14,6 @@ import urllib.parse
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PASSWORD = "bench"
 READY_TIMEOUT = 60.0
 STOP_TIMEOUT = 20.0
 
@@ -22,31 +22,41 @@ class BenchError(Exception):
     """Something that the bench needs is missing or does not work."""
 
 
-@dataclass
-class System:
-    """What pgbench connects to."""
+@dataclass(frozen=True)
+class Target:
+    """One database that a pgbench connects to."""
 
-    name: str
     host: str
     port: int
     user: str
     password: str
-    # Database per protocol: PgBouncer pools one of its databases by session.
-    databases: dict = field(default_factory=dict)
-    # Processes whose CPU and memory are the proxy's; empty for direct.
-    pids: list = field(default_factory=list)
-    # Superuser DSNs of the servers that hold the rows.
-    stores: list = field(default_factory=list)
-    note: str = ""
-
-    def database(self, protocol="simple"):
-        return self.databases.get(protocol, self.databases["simple"])
+    # Database per protocol: PgBouncer may pool one of its databases by session.
+    databases: dict
 
     def environment(self):
         return {**os.environ, "PGPASSWORD": self.password, "PGSSLMODE": "disable", "PGGSSENCMODE": "disable"}
 
-    def pgbench_arguments(self, protocol="simple"):
+    def database(self, protocol="simple"):
+        return self.databases.get(protocol, self.databases["simple"])
+
+    def arguments(self, protocol="simple"):
         return ["-h", self.host, "-p", str(self.port), "-U", self.user, self.database(protocol)]
+
+
+@dataclass
+class System:
+    """What is measured. Clients are spread evenly over its targets: one per shard's server, or the one proxy that knows the shards."""
+
+    name: str
+    targets: list
+    # Processes whose CPU and memory are the proxy's; empty for direct.
+    pids: list = field(default_factory=list)
+    note: str = ""
+
+
+def target_of(dsn):
+    parts = urllib.parse.urlsplit(dsn)
+    return Target(parts.hostname, parts.port, parts.username, parts.password or "", {"simple": parts.path.lstrip("/")})
 
 
 def server_user():
@@ -97,96 +107,13 @@ def end(process):
             process.wait()
 
 
-def postgres_program(name):
-    found = shutil.which(name)
-    if found:
-        return found
-    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True)
-    for folder in folders:
-        if (folder / name).exists():
-            return str(folder / name)
-    raise BenchError(f"{name} is not installed")
-
-
 def start_process(arguments, log):
     with open(log, "wb") as output:
         return subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, **as_server_user())
 
 
-def start_postgres(folder, stack):
-    """One plain server; the settings are those that `shardyard dev up` gives its shards."""
-    data, port = folder / "plain", free_port()
-    password_file = folder / "password"
-    password_file.write_text(PASSWORD + "\n")
-    password_file.chmod(0o644)
-    initdb = [postgres_program("initdb"), "-D", data, "-U", "bench", "-A", "scram-sha-256", "--pwfile", password_file, "--no-sync", "-E", "UTF8", "--locale=C"]
-    made = subprocess.run(initdb, capture_output=True, text=True, **as_server_user())
-    if made.returncode:
-        raise BenchError(f"initdb failed: {made.stderr.strip()}")
-    settings = {
-        "port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "max_connections": 300,
-        "shared_buffers": "128MB", "fsync": "off", "autovacuum": "off", "jit": "off",
-    }
-    arguments = [postgres_program("postgres"), "-D", str(data)]
-    for name, value in settings.items():
-        arguments += ["-c", f"{name}={value}"]
-    process = start_process(arguments, folder / "plain.log")
-    stack.callback(end, process)
-    wait_for_port(port, process)
-    store = f"postgres://bench:{PASSWORD}@127.0.0.1:{port}/postgres"
-    return System("direct", "127.0.0.1", port, "bench", PASSWORD, {"simple": "postgres"}, stores=[store])
-
-
-def pgbouncer_version(program):
-    text = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
-    match = re.search(r"PgBouncer (\d+)\.(\d+)", text)
-    return (int(match[1]), int(match[2])) if match else (0, 0)
-
-
-def start_pgbouncer(folder, plain, stack):
-    """PgBouncer before the plain server: transaction pooling, its default pool of 20."""
-    program = shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
-    if not program:
-        raise BenchError("pgbouncer is not installed")
-    version, port = pgbouncer_version(program), free_port()
-    pools_prepared = version >= (1, 21)
-    server = f"host=127.0.0.1 port={plain.port} dbname={plain.database()}"
-    (folder / "pgbouncer.users").write_text(f'"bench" "{PASSWORD}"\n')
-    (folder / "pgbouncer.ini").write_text("\n".join([
-        "[databases]",
-        f"bench = {server} pool_mode=transaction pool_size=20",
-        f"bench_session = {server} pool_mode=session pool_size=100",
-        "[pgbouncer]",
-        "listen_addr = 127.0.0.1", f"listen_port = {port}", "unix_socket_dir =",
-        "auth_type = scram-sha-256", f"auth_file = {folder / 'pgbouncer.users'}",
-        "max_client_conn = 10000", "default_pool_size = 20", "pool_mode = transaction",
-        "server_tls_sslmode = disable", "client_tls_sslmode = disable",
-        "ignore_startup_parameters = extra_float_digits", "log_connections = 0", "log_disconnections = 0", "stats_period = 600",
-        *(["max_prepared_statements = 200"] if pools_prepared else []),
-    ]) + "\n")
-    for name in ("pgbouncer.users", "pgbouncer.ini"):
-        (folder / name).chmod(0o644)
-    process = start_process([program, str(folder / "pgbouncer.ini")], folder / "pgbouncer.log")
-    stack.callback(end, process)
-    wait_for_port(port, process)
-    databases = {"simple": "bench", "prepared": "bench" if pools_prepared else "bench_session"}
-    note = f"PgBouncer {version[0]}.{version[1]}, transaction pooling"
-    if not pools_prepared:
-        note += "; prepared by session pooling, as this version cannot pool prepared statements by transaction"
-    return System("pgbouncer", "127.0.0.1", port, "bench", PASSWORD, databases, [process.pid], note=note)
-
-
-def start_relay(folder, program, plain, stack):
-    """The physical limit: bytes copied both ways, one server connection per client."""
-    port = free_port()
-    process = start_process([str(program), f"127.0.0.1:{port}", f"127.0.0.1:{plain.port}"], folder / "relay.log")
-    stack.callback(end, process)
-    wait_for_port(port, process)
-    return System("relay", "127.0.0.1", port, "bench", PASSWORD, dict(plain.databases), [process.pid], note="copies bytes, no pooling")
-
-
-def start_shardyard(folder, program, shards, stack):
-    """The proxy before a dev cluster without replicas."""
+def start_cluster(folder, program, shards, stack):
+    """The servers that all systems share, and the proxy before them: the DSNs of the shards' primaries and the proxy's."""
     directory, port = folder / "cluster", free_port()
     up = [str(program), "dev", "up", "--shards", str(shards), "--replicas", "0", "--listen", f"127.0.0.1:{port}", "--dir", str(directory), "--detach"]
     stack.callback(lambda: subprocess.run([str(program), "dev", "down", "--dir", str(directory)], capture_output=True))
@@ -200,10 +127,71 @@ def start_shardyard(folder, program, shards, stack):
     if status.returncode:
         raise BenchError(f"shardyard dev status failed: {status.stderr.strip()}")
     told = json.loads(status.stdout)
-    dsn = urllib.parse.urlsplit(told["dsn"])
-    stores = [shard["primary"] for shard in told["shards"]]
-    note = f"{shards} shards, routing on"
-    return System("shardyard", "127.0.0.1", port, dsn.username, dsn.password or "", {"simple": dsn.path.lstrip("/")}, listeners(port), stores, note)
+    return [shard["primary"] for shard in told["shards"]], told["dsn"]
+
+
+def pgbouncer_version(program):
+    text = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
+    match = re.search(r"PgBouncer (\d+)\.(\d+)", text)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def direct(stores):
+    return System("direct", [target_of(store) for store in stores], note="each client told which shard's server to ask")
+
+
+def start_pgbouncer(folder, stores, stack):
+    """One PgBouncer before all the servers, a database for each: transaction pooling, its default pool of 20."""
+    program = shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
+    if not program:
+        raise BenchError("pgbouncer is not installed")
+    version, port = pgbouncer_version(program), free_port()
+    pools_prepared = version >= (1, 21)
+    lines, targets = ["[databases]"], []
+    for number, store in enumerate(map(target_of, stores)):
+        server = f"host={store.host} port={store.port} dbname={store.database()}"
+        lines += [f"shard_{number} = {server} pool_mode=transaction pool_size=20", f"session_{number} = {server} pool_mode=session pool_size=100"]
+        prepared = f"shard_{number}" if pools_prepared else f"session_{number}"
+        targets.append(Target("127.0.0.1", port, store.user, store.password, {"simple": f"shard_{number}", "prepared": prepared}))
+    (folder / "pgbouncer.users").write_text(f'"{targets[0].user}" "{targets[0].password}"\n')
+    (folder / "pgbouncer.ini").write_text("\n".join([
+        *lines,
+        "[pgbouncer]",
+        "listen_addr = 127.0.0.1", f"listen_port = {port}", "unix_socket_dir =",
+        "auth_type = scram-sha-256", f"auth_file = {folder / 'pgbouncer.users'}",
+        "max_client_conn = 10000", "default_pool_size = 20", "pool_mode = transaction",
+        "server_tls_sslmode = disable", "client_tls_sslmode = disable",
+        "ignore_startup_parameters = extra_float_digits", "log_connections = 0", "log_disconnections = 0", "stats_period = 600",
+        *(["max_prepared_statements = 200"] if pools_prepared else []),
+    ]) + "\n")
+    for name in ("pgbouncer.users", "pgbouncer.ini"):
+        (folder / name).chmod(0o644)
+    process = start_process([program, str(folder / "pgbouncer.ini")], folder / "pgbouncer.log")
+    stack.callback(end, process)
+    wait_for_port(port, process)
+    note = f"PgBouncer {version[0]}.{version[1]}, transaction pooling; each client told which shard's database to ask"
+    if not pools_prepared:
+        note += "; prepared by session pooling, as this version cannot pool prepared statements by transaction"
+    return System("pgbouncer", targets, [process.pid], note)
+
+
+def start_relay(folder, program, stores, stack):
+    """The physical limit: bytes copied both ways, one server connection per client."""
+    targets, arguments = [], []
+    for store in map(target_of, stores):
+        port = free_port()
+        arguments += [f"127.0.0.1:{port}", f"{store.host}:{store.port}"]
+        targets.append(dataclasses.replace(store, host="127.0.0.1", port=port))
+    process = start_process([str(program), *arguments], folder / "relay.log")
+    stack.callback(end, process)
+    for target in targets:
+        wait_for_port(target.port, process)
+    return System("relay", targets, [process.pid], "copies bytes, no pooling; each client told which shard's relay to ask")
+
+
+def shardyard(dsn, shards):
+    target = target_of(dsn)
+    return System("shardyard", [target] * shards, listeners(target.port), f"{shards} shards, routing on")
 
 
 def listeners(port):

@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Most of a statement's memory is small, short-lived and of one thread: what this allocator is made for.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match shardyard::cli::run() {
         Ok(code) => ExitCode::from(code),

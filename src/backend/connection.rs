@@ -25,8 +25,8 @@ pub struct ServerIdentity {
 /// What a message sent to the server will be answered with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// ParseComplete. The name is what the client called the statement: forgotten again if Parse fails.
-    Parse(Option<Box<[u8]>>),
+    /// ParseComplete. The name is what the client called the statement, the number its id: both are forgotten again if Parse fails.
+    Parse(Option<Box<[u8]>>, u64),
     /// BindComplete.
     Bind,
     /// RowDescription or NoData, behind ParameterDescription for a statement.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
+use crate::backend::connection::statement_name;
 use crate::sql::literal::Literal;
 
 /// One prepared statement: what Parse said, and the literals found in it.
@@ -15,6 +16,8 @@ use crate::sql::literal::Literal;
 pub struct Statement {
     /// Never 0, never reused.
     pub id: u64,
+    /// What servers know it by.
+    pub name: String,
     pub text: Bytes,
     pub types: SmallVec<[u32; 8]>,
     pub literals: Vec<Literal>,
@@ -44,7 +47,7 @@ impl PreparedRegistry {
     #[must_use]
     pub fn fresh(&self, text: Bytes, types: SmallVec<[u32; 8]>, literals: &[Literal]) -> Arc<Statement> {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
-        Arc::new(Statement { id, text, types, literals: literals.to_vec() })
+        Arc::new(Statement { id, name: statement_name(id), text, types, literals: literals.to_vec() })
     }
 
     /// The statement of this text and these types that other clients have too.

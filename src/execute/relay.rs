@@ -70,6 +70,8 @@ pub struct Outcome {
     pub swallowed_error: bool,
     /// Statements whose Parse failed or was skipped.
     pub forgotten: Vec<Box<[u8]>>,
+    /// Their ids, until the connection has forgotten them.
+    unprepared: Vec<u64>,
     /// The last CommandComplete's tag was ROLLBACK: a COMMIT of a failed transaction.
     pub rolled_back: bool,
     /// The client was sent ParameterStatus.
@@ -151,6 +153,7 @@ pub(super) fn poll_wait(context: &mut Context<'_>, client: &mut ClientIo, server
 fn poll_send_server(context: &mut Context<'_>, server: &mut ServerConnection) -> io::Result<()> {
     while !server.output.is_empty() {
         match server.stream.poll_send(context, &server.output)? {
+            Poll::Ready(sent) if sent == server.output.len() => server.output.clear(),
             Poll::Ready(sent) => server.output.advance(sent),
             Poll::Pending => break,
         }
@@ -209,6 +212,11 @@ pub(super) fn scan(
     let mut ended = false;
     while !ended {
         if let Some(Expected { reply: Reply::Own(_), .. }) = server.expected.front() {
+            let due = server.expected.iter().any(|expected| !matches!(expected.reply, Reply::Own(_)));
+            if due && position == server.input.len() {
+                // Sent together with what the server says next.
+                break;
+            }
             hand_over(sink, &mut server.input, &mut position);
             if let Some(Expected { reply: Reply::Own(bytes), .. }) = server.expected.pop_front() {
                 sink.extend_from_slice(&bytes);
@@ -243,7 +251,13 @@ pub(super) fn scan(
         let verdict = match frame.tag {
             // The common case: a row for the client.
             b'D' if server.expected.front().is_some_and(|expected| expected.forward) => Verdict::Forward,
-            b'E' => fail(body, &mut server.expected, outcome, names)?,
+            b'E' => {
+                let verdict = fail(body, &mut server.expected, outcome, names)?;
+                for id in outcome.unprepared.drain(..) {
+                    server.prepared.pop(&id);
+                }
+                verdict
+            }
             tag => judge((tag, body), &mut server.expected, &mut server.status, &mut server.parameters, outcome)?,
         };
         match verdict {
@@ -322,7 +336,7 @@ fn judge(
             outcome.rolled_back = body == b"ROLLBACK\0";
             matches!(front.reply, Reply::Execute)
         }
-        (b'1', Reply::Parse(_)) | (b'2', Reply::Bind) | (b'3', Reply::Close) | (b'I' | b's', Reply::Execute) => true,
+        (b'1', Reply::Parse(..)) | (b'2', Reply::Bind) | (b'3', Reply::Close) | (b'I' | b's', Reply::Execute) => true,
         (b'T' | b'n', Reply::Describe) => true,
         (b't', Reply::Describe) => false,
         (b'G', Reply::Query | Reply::Execute) if front.forward => return Ok(Verdict::CopyIn),
@@ -351,8 +365,9 @@ fn fail(
     outcome.swallowed_error |= swallowed;
     outcome.error.get_or_insert(error);
     while expected.front().is_some_and(|front| !matches!(front.reply, Reply::Query | Reply::Sync)) {
-        if let Some(Expected { reply: Reply::Parse(Some(name)), .. }) = expected.pop_front() {
-            outcome.forgotten.push(name);
+        if let Some(Expected { reply: Reply::Parse(name, id), .. }) = expected.pop_front() {
+            outcome.forgotten.extend(name);
+            outcome.unprepared.push(id);
         }
     }
     if swallowed {

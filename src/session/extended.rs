@@ -6,7 +6,6 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use crate::backend::Reply;
-use crate::backend::connection::statement_name;
 use crate::routing::{Access, ParameterValues, Plan, Route, Values};
 use crate::session::Session;
 use crate::session::failure::Failure;
@@ -107,7 +106,9 @@ impl Session {
     pub(super) async fn parse(&mut self, body: &Bytes) -> Result<(), Failure> {
         self.batch.open = true;
         let message = from_client::parse(body).map_err(malformed)?;
-        if let Some(prepared) = self.same_unnamed(&message) {
+        if self.is_same_unnamed(&message)
+            && let Some(prepared) = self.statements.repeat_unnamed(&self.shared.prepared)
+        {
             self.batch.pending.push(Pending::Parse { name: Box::default(), prepared });
             return Ok(());
         }
@@ -129,7 +130,7 @@ impl Session {
         } else {
             registry.shared(text, message.types, literals)
         };
-        let prepared = Prepared { statement, plan, context: self.context(), sql_types: None };
+        let prepared = Prepared { statement, plan, context: self.context(), sql_types: None, kept: !message.name.is_empty() };
         self.statements.insert(message.name, prepared.clone());
         if is_own(&prepared.plan.command) {
             self.answer(to_client::parse_complete);
@@ -139,12 +140,15 @@ impl Session {
         Ok(())
     }
 
-    /// The client's unnamed statement, when it is parsed again with nothing changed: its plan is known.
-    fn same_unnamed(&self, message: &from_client::Parse<'_>) -> Option<Prepared> {
-        let unnamed = self.statements.get(b"").filter(|_| message.name.is_empty() && !self.transaction.has_failed())?;
-        let same =
-            *unnamed.statement.text == *message.text && unnamed.statement.types == message.types && unnamed.context == self.context();
-        (same && !is_own(&unnamed.plan.command) && !unnamed.plan.unknown_relations()).then(|| unnamed.clone())
+    /// Whether the client's unnamed statement is parsed again with nothing changed: its plan is known.
+    fn is_same_unnamed(&self, message: &from_client::Parse<'_>) -> bool {
+        let unnamed = self.statements.last_unnamed().filter(|_| message.name.is_empty() && !self.transaction.has_failed());
+        unnamed.is_some_and(|unnamed| {
+            unnamed.is_parsed_by(message)
+                && unnamed.context == self.context()
+                && !is_own(&unnamed.plan.command)
+                && !unnamed.plan.unknown_relations()
+        })
     }
 
     /// The plan of a text that has no tokens: the home shard says what is wrong with it.
@@ -197,8 +201,8 @@ impl Session {
         self.send_pending(at).await?;
         self.prepare_in_pipeline(at, &prepared).await?;
         let Some(link) = self.links.get_mut(at) else { return Ok(()) };
-        if statement_is_named(&prepared, message.statement) {
-            to_server::bind(&mut link.server.output, message.portal, statement_name(statement.id).as_bytes(), message.tail);
+        if prepared.kept {
+            to_server::bind(&mut link.server.output, message.portal, statement.name.as_bytes(), message.tail);
         } else {
             to_server::message(&mut link.server.output, b'B', |out| out.extend_from_slice(body));
         }
@@ -379,11 +383,6 @@ impl Session {
             self.batch.pending.push(Pending::Own(bytes.freeze()));
         }
     }
-}
-
-/// Whether servers know the statement by the proxy's name, and not as their unnamed one.
-pub(super) fn statement_is_named(prepared: &Prepared, client_name: &[u8]) -> bool {
-    !client_name.is_empty() || prepared.sql_types.is_some()
 }
 
 fn types_context(types: &[u32]) -> u64 {

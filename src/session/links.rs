@@ -124,13 +124,13 @@ impl Session {
     }
 
     /// The oldest moment that a replica of `shard` must show to this client.
-    fn read_moment(&self, shard: ShardId) -> u64 {
+    pub(super) fn read_moment(&self, shard: ShardId) -> u64 {
         let servers = &self.shared.servers;
         let written = self.writes.iter().find(|(id, _)| *id == shard).map_or(0, |(_, at)| *at);
         written.max(servers.lag_bound(servers.epoch.now()))
     }
 
-    fn note_write(&mut self, shard: ShardId) {
+    pub(super) fn note_write(&mut self, shard: ShardId) {
         if !self.pools.shard(shard).is_some_and(crate::backend::ShardPools::has_replicas) {
             return;
         }

@@ -5,6 +5,7 @@ mod commands;
 mod copy_over;
 mod ddl;
 mod explain;
+mod express;
 mod extended;
 mod failure;
 mod gather;
@@ -93,8 +94,10 @@ impl Session {
 
     async fn serve(&mut self, idle: &AtomicBool) -> Result<(), End> {
         loop {
-            // On the heap, because the work's future takes kilobytes and an idle client should not.
-            Box::pin(self.messages()).await?;
+            if !self.express().await? {
+                // On the heap, because the work's future takes kilobytes and an idle client should not.
+                Box::pin(self.messages()).await?;
+            }
             if self.client.closed {
                 return Err(End::Left);
             }

@@ -3,7 +3,6 @@
 use bytes::Bytes;
 
 use crate::backend::Reply;
-use crate::backend::connection::statement_name;
 use crate::routing::Access;
 use crate::session::Session;
 use crate::session::extended::Pending;
@@ -84,8 +83,7 @@ impl Session {
                 Pending::Describe(prepared) => {
                     self.prepare_in_pipeline(at, &prepared).await?;
                     let Some(link) = self.links.get_mut(at) else { continue };
-                    let name =
-                        if link.server.unnamed == prepared.statement.id { String::new() } else { statement_name(prepared.statement.id) };
+                    let name = if link.server.unnamed == prepared.statement.id { "" } else { &prepared.statement.name };
                     to_server::describe_statement(&mut link.server.output, name.as_bytes());
                     link.server.expect(Reply::Describe, true);
                 }
@@ -106,17 +104,17 @@ impl Session {
         let Some(link) = self.links.get_mut(at) else { return };
         let server = &mut *link.server;
         let statement = &prepared.statement;
-        if name.is_empty() {
+        if !prepared.kept {
             to_server::parse(&mut server.output, b"", &statement.text, &statement.types);
-            server.expect(Reply::Parse(Some(name.into())), true);
+            server.expect(Reply::Parse(Some(name.into()), statement.id), true);
             server.unnamed = statement.id;
         } else if server.prepared.get(&statement.id).is_some() {
             let mut done = bytes::BytesMut::new();
             to_client::parse_complete(&mut done);
             server.expect(Reply::Own(done.freeze()), true);
         } else {
-            to_server::parse(&mut server.output, statement_name(statement.id).as_bytes(), &statement.text, &statement.types);
-            server.expect(Reply::Parse(Some(name.into())), true);
+            to_server::parse(&mut server.output, statement.name.as_bytes(), &statement.text, &statement.types);
+            server.expect(Reply::Parse(Some(name.into()), statement.id), true);
             self.remember_prepared(at, statement.id);
         }
     }
@@ -133,14 +131,13 @@ impl Session {
             Box::pin(self.settle_order()).await?;
             return self.prepare_on_server(at, prepared).await;
         }
-        let unnamed = self.statements.get(b"").is_some_and(|unnamed| unnamed.statement.id == statement.id);
-        if unnamed {
+        if !prepared.kept {
             to_server::parse(&mut server.output, b"", &statement.text, &statement.types);
             server.unnamed = statement.id;
-            server.expect(Reply::Parse(None), false);
+            server.expect(Reply::Parse(None, statement.id), false);
         } else {
-            to_server::parse(&mut server.output, statement_name(statement.id).as_bytes(), &statement.text, &statement.types);
-            server.expect(Reply::Parse(None), false);
+            to_server::parse(&mut server.output, statement.name.as_bytes(), &statement.text, &statement.types);
+            server.expect(Reply::Parse(None, statement.id), false);
             self.remember_prepared(at, statement.id);
         }
         Ok(())
@@ -157,7 +154,7 @@ impl Session {
             let statement = &prepared.statement;
             let server = &mut *link.server;
             to_server::parse(&mut server.output, b"", &statement.text, &statement.types);
-            server.expect(Reply::Parse(None), false);
+            server.expect(Reply::Parse(None, 0), false);
             server.unnamed = 0;
             to_server::bind(&mut server.output, b"", b"", tail);
             server.expect(Reply::Bind, false);

@@ -9,12 +9,14 @@ use smallvec::SmallVec;
 
 use crate::backend::Reply;
 use crate::backend::connection::statement_name;
-use crate::cache::Statement;
+use crate::cache::{PreparedRegistry, Statement};
 use crate::execute::StatementNames;
 use crate::routing::{ParameterValues, Plan, Values};
 use crate::session::Session;
 use crate::session::failure::Failure;
+use crate::sql::command::Command;
 use crate::topology::ShardId;
+use crate::wire::from_client::Parse;
 use crate::wire::{SqlState, to_client, to_server};
 
 /// One name's statement, with its plan.
@@ -26,13 +28,34 @@ pub(super) struct Prepared {
     pub(super) context: u64,
     /// Made by SQL's PREPARE: types as SQL text.
     pub(super) sql_types: Option<String>,
+    /// Servers keep it under a name of ours: it has a name, or is parsed again and again without one.
+    pub(super) kept: bool,
 }
+
+impl Prepared {
+    /// Whether the message names this text and these types.
+    pub(super) fn is_parsed_by(&self, message: &Parse<'_>) -> bool {
+        *self.statement.text == *message.text && self.statement.types == message.types
+    }
+
+    /// Whether a server that has it can be sent Bind with our name for it.
+    pub(super) fn is_bound_by_name(&self) -> bool {
+        self.kept && self.sql_types.is_none()
+    }
+}
+
+/// An unnamed statement that is parsed so often in a row with the same text is kept by the servers, which then need not parse it again.
+const REPEATS_KEPT: u32 = 3;
 
 /// Names of one client.
 #[derive(Debug, Default)]
 pub(super) struct ClientStatements {
     named: HashMap<Box<[u8]>, Prepared>,
     unnamed: Option<Prepared>,
+    /// The unnamed statement is gone, by a simple query, and only remembered for the case that it comes again.
+    unnamed_dropped: bool,
+    /// How often the unnamed statement was parsed again with nothing changed.
+    repeats: u32,
     cursors: HashMap<String, ShardId>,
     /// See [`StatementNames::position_shift`].
     position_shift: usize,
@@ -40,12 +63,42 @@ pub(super) struct ClientStatements {
 
 impl ClientStatements {
     pub(super) fn get(&self, name: &[u8]) -> Option<&Prepared> {
-        if name.is_empty() { self.unnamed.as_ref() } else { self.named.get(name) }
+        if name.is_empty() { self.unnamed.as_ref().filter(|_| !self.unnamed_dropped) } else { self.named.get(name) }
+    }
+
+    /// The unnamed statement, also when a simple query has dropped it since.
+    pub(super) fn last_unnamed(&self) -> Option<&Prepared> {
+        self.unnamed.as_ref()
+    }
+
+    /// As exec_simple_query does.
+    pub(super) fn drop_unnamed(&mut self) {
+        self.unnamed_dropped = true;
+    }
+
+    /// The unnamed statement is parsed again where servers keep it.
+    pub(super) fn revive_unnamed(&mut self) {
+        self.unnamed_dropped = false;
+    }
+
+    /// The unnamed statement is parsed again with nothing changed.
+    pub(super) fn repeat_unnamed(&mut self, registry: &PreparedRegistry) -> Option<Prepared> {
+        self.unnamed_dropped = false;
+        self.repeats += 1;
+        let unnamed = self.unnamed.as_mut()?;
+        if self.repeats == REPEATS_KEPT && matches!(unnamed.plan.command, Command::Query) {
+            let statement = &unnamed.statement;
+            unnamed.statement = registry.shared(statement.text.clone(), statement.types.clone(), &statement.literals);
+            unnamed.kept = true;
+        }
+        Some(unnamed.clone())
     }
 
     pub(super) fn insert(&mut self, name: &[u8], prepared: Prepared) {
         if name.is_empty() {
             self.unnamed = Some(prepared);
+            self.unnamed_dropped = false;
+            self.repeats = 0;
         } else {
             self.named.insert(name.into(), prepared);
         }
@@ -128,8 +181,10 @@ impl Session {
         let _ = self.scan.scan(&body, self.settings.standard_strings);
         let statement = self.shared.prepared.fresh(body.clone(), SmallVec::new(), self.scan.literals());
         let plan = self.plan_scanned(&body, 0, &[]).await?;
-        self.statements
-            .insert(name.as_bytes(), Prepared { statement, plan, context: self.context(), sql_types: types.or(Some(String::new())) });
+        self.statements.insert(
+            name.as_bytes(),
+            Prepared { statement, plan, context: self.context(), sql_types: types.or(Some(String::new())), kept: true },
+        );
         to_client::command_complete(&mut self.client.output, "PREPARE");
         Ok(())
     }
@@ -161,7 +216,7 @@ impl Session {
         let at = self.link(shard, access).await?;
         let mut result = self.prepare_on_server(at, &prepared).await;
         if result.is_ok() {
-            let name = statement_name(statement.id);
+            let name = &statement.name;
             let head = format!("EXECUTE {name} (");
             let call = if written.is_empty() { format!("EXECUTE {name}") } else { format!("{head}{written})") };
             self.queue_query(at, call.as_bytes(), true, false);
@@ -182,7 +237,7 @@ impl Session {
         if link.server.prepared.get(&statement.id).is_some() {
             return Ok(());
         }
-        let name = statement_name(statement.id);
+        let name = &statement.name;
         match &prepared.sql_types {
             Some(types) => {
                 let types = if types.is_empty() { String::new() } else { format!(" ({types})") };
@@ -192,7 +247,7 @@ impl Session {
             None => {
                 to_server::parse(&mut link.server.output, name.as_bytes(), &statement.text, &statement.types);
                 to_server::sync(&mut link.server.output);
-                link.server.expect(Reply::Parse(None), false);
+                link.server.expect(Reply::Parse(None, statement.id), false);
                 link.server.expect(Reply::Sync, false);
                 self.drain_link(at).await?;
             }

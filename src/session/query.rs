@@ -39,6 +39,7 @@ impl Session {
             }
         }
         let text = from_client::query(message.get(HEADER_BYTES..).unwrap_or_default()).map_err(|error| End::Fatal(Box::new(error)))?;
+        self.statements.drop_unnamed();
         let range = HEADER_BYTES..HEADER_BYTES + text.len();
         let text = message.slice(range);
         match self.statements(&text).await {
@@ -229,7 +230,7 @@ impl Session {
         let Some(link) = self.links.get_mut(at) else { return Ok(()) };
         to_server::parse(&mut link.server.output, b"", text, &[]);
         to_server::sync(&mut link.server.output);
-        link.server.expect(Reply::Parse(None), false);
+        link.server.expect(Reply::Parse(None, 0), false);
         link.server.expect(Reply::Sync, false);
         link.server.unnamed = 0;
         let parsed = self.drain_link(at).await;

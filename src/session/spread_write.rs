@@ -155,7 +155,7 @@ impl Session {
         let Some(link) = self.links.get_mut(at) else { return };
         let server = &mut *link.server;
         to_server::parse(&mut server.output, b"", text, types);
-        server.expect(Reply::Parse(None), false);
+        server.expect(Reply::Parse(None, 0), false);
         server.unnamed = 0;
         to_server::bind(&mut server.output, b"", b"", tail);
         server.expect(Reply::Bind, false);
@@ -176,7 +176,7 @@ impl Session {
         let Some(link) = self.links.get_mut(at) else { return Ok(Vec::new()) };
         let server = &mut *link.server;
         to_server::parse(&mut server.output, b"", &statement.text, &statement.types);
-        server.expect(Reply::Parse(None), false);
+        server.expect(Reply::Parse(None, 0), false);
         server.unnamed = 0;
         to_server::describe_statement(&mut server.output, b"");
         server.expect(Reply::Describe, true);

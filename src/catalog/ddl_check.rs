@@ -112,6 +112,12 @@ impl Inspection {
         columns.iter().map(|column| (column.name.clone(), column.type_oid, column.default.is_some())).collect()
     }
 
+    /// The table asked for, by its full name.
+    #[must_use]
+    pub fn name(&self) -> Option<ObjectName> {
+        self.subject().map(|table| ObjectName { schema: Some(table.schema.clone()), name: table.name.clone() })
+    }
+
     pub(crate) fn table(&self, oid: u32) -> Option<&InspectedTable> {
         self.tables.iter().find(|table| table.oid == oid)
     }

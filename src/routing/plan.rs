@@ -94,8 +94,7 @@ impl Plan {
     pub fn needs_parameters(&self) -> bool {
         match &self.decision {
             Decision::Bound(bound) => bound.values().any(|value| matches!(value.of, Constant::Parameter(_))),
-            Decision::Everywhere => true,
-            Decision::Home(_) | Decision::Any | Decision::Refused(_) => false,
+            Decision::Everywhere | Decision::Home(_) | Decision::Any | Decision::Refused(_) => false,
         }
     }
 

@@ -90,7 +90,8 @@ impl Session {
         for name in &ddl.relations {
             let rules = self.rules_with(ddl, name);
             let Some(inspection) = self.inspect(name).await? else { continue };
-            let known = self.relation(name).map(|relation| relation.placement.clone());
+            // Not what the path finds under that name: another schema's table may be hidden by the new one.
+            let known = inspection.name().and_then(|name| self.placement(&name));
             let judgement = inspection.judge(&rules, known.as_ref()).map_err(Failure::report)?;
             if let Some(notice) = &judgement.notice {
                 to_client::notice(&mut self.client.output, "NOTICE", &PlainError::new(SqlState(*b"00000"), notice.clone()));

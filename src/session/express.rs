@@ -130,7 +130,7 @@ impl Session {
             return None;
         }
         let primary = std::sync::Arc::ptr_eq(pool, &servers.primary);
-        Some(Link { shard, primary, wrote: access == Access::Write, unsynced: false, broken: false, server })
+        Some(Link { shard, primary, wrote: access == Access::Write, unsynced: false, broken: false, temporary: false, server })
     }
 
     fn hold(&mut self, link: Link) {

@@ -152,7 +152,7 @@ impl Session {
         let Some(link) = self.links.get_mut(at) else { return Ok(None) };
         let server = &mut *link.server;
         to_server::parse(&mut server.output, b"", text, &[]);
-        server.expect(Reply::Parse(None), false);
+        server.expect(Reply::Parse(None, 0), false);
         to_server::describe_statement(&mut server.output, b"");
         server.expect(Reply::Describe, true);
         to_server::sync(&mut server.output);
@@ -286,7 +286,7 @@ impl Session {
     async fn parse_on(&mut self, at: usize, (text, types): (&[u8], &[u32])) -> Result<(), Failure> {
         let Some(link) = self.links.get_mut(at) else { return Ok(()) };
         to_server::parse(&mut link.server.output, b"", text, types);
-        link.server.expect(Reply::Parse(None), false);
+        link.server.expect(Reply::Parse(None, 0), false);
         to_server::sync(&mut link.server.output);
         link.server.expect(Reply::Sync, false);
         link.server.unnamed = 0;

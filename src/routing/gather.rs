@@ -168,8 +168,14 @@ pub(crate) fn plan_unparsed(planner: &Planner<'_>, whole: Cursor<'_>, form: Form
 fn found(planner: &Planner<'_>, whole: Cursor<'_>, form: Form, (relations, reads): (&[Arc<Relation>], bool)) -> Result<GatherPlan, String> {
     let kind = match form {
         Form::Plain => GatherKind::Query,
-        _ => return Err("only plain queries are gathered".to_owned()),
+        Form::Explain { .. } => GatherKind::Explain,
+        Form::Cursor => GatherKind::Cursor,
+        Form::CopyQuery => GatherKind::Copy,
+        Form::Stored => return Err("its rows are stored".to_owned()),
+        Form::View | Form::Other => return Err("it is no query".to_owned()),
     };
+    // A cursor's tables are still read when it has been declared.
+    let reads = reads && kind != GatherKind::Cursor;
     if planner.search_path.iter().any(|schema| schema == "pg_temp" || schema.starts_with("pg_temp_")) {
         return Err("search_path names pg_temp".to_owned());
     }

@@ -106,7 +106,10 @@ impl Planner<'_> {
             Placement::Single => false,
         });
         match refused {
-            Some(relation) => Plan { decision: Decision::Refused(Refusal::not_understood(&relation.name)), ..home },
+            Some(relation) => {
+                let spreading = Spreading::unparsed(self, whole, classified.form);
+                Plan { decision: Decision::Refused(Refusal::not_understood(&relation.name)), spreading, ..home }
+            }
             None if whole.has_unicode_names() => Plan { decision: Decision::Refused(Refusal::not_understood("U&\"…\"")), ..home },
             None => Plan { hinted: Hinted::ByComment, unknown_relations: true, ..home },
         }

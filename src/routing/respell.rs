@@ -85,6 +85,19 @@ impl GatherPlan {
         self.tables.iter().any(|table| table.as_text)
     }
 
+    /// Gives what [`GatherPlan::make_sql`] has made names that nothing else means.
+    #[must_use]
+    pub fn rename_sql(&self, name: &str) -> String {
+        let mut sql = String::new();
+        for (at, view) in self.views.iter().enumerate() {
+            let _ = write!(sql, "ALTER VIEW pg_temp.{} RENAME TO {name}_v{at};", quoted(&view.name));
+        }
+        for (at, table) in self.tables.iter().enumerate() {
+            let _ = write!(sql, "ALTER TABLE {} RENAME TO {name}_t{at};", table.temporary());
+        }
+        sql
+    }
+
     /// Removes what [`GatherPlan::make_sql`] has made.
     #[must_use]
     pub fn drop_sql(&self) -> String {

@@ -7,6 +7,7 @@ use crate::routing::copy::CopyPlan;
 use crate::routing::decide::Decision;
 use crate::routing::each::EachPlan;
 use crate::routing::gather::GatherPlan;
+use crate::routing::plan::Planner;
 use crate::routing::refusal::Refusal;
 use crate::routing::region::Regions;
 use crate::routing::route::{Route, Values};
@@ -91,6 +92,14 @@ impl Spreading {
             }
         }
         found
+    }
+
+    /// For a text that the parser does not understand.
+    pub(crate) fn unparsed(planner: &Planner<'_>, whole: Cursor<'_>, form: Form) -> Self {
+        match crate::routing::gather::plan_unparsed(planner, whole, form) {
+            Ok(plan) => Self { spread: Some(Spread::Gather(Arc::new(plan))), ..Self::default() },
+            Err(reason) => Self { not_provable: vec![("gather", reason)], ..Self::default() },
+        }
     }
 
     /// The route of one execution that is not on one shard; `refusal` says why it is not.

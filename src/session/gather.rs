@@ -73,7 +73,7 @@ impl Session {
         let place = if self.transaction.is_open() { Place::Clients } else { Place::Own };
         let at = if access == Access::Read { self.link_home().await? } else { self.link(self.pools.map.home, access).await? };
         let mut run = Final { text, types: &[], tail: PLAIN_BIND, description: None, keeps: false };
-        if plan.kind == GatherKind::Query {
+        if matches!(plan.kind, GatherKind::Query | GatherKind::Explain) {
             run.description = self.describe_text(at, text).await?;
         }
         self.gathered(Gathering { plan, at, place }, run).await?;
@@ -187,6 +187,13 @@ impl Session {
         let asked = "SELECT pg_catalog.current_setting('transaction_read_only') || pg_catalog.current_setting('transaction_isolation')";
         let state = ask_value(&mut link.server, asked).await?.unwrap_or_default();
         let Some(isolation) = state.strip_prefix("on") else { return Ok(()) };
+        if gathering.plan.kind == GatherKind::Cursor {
+            return Err(Failure::report(
+                PlainError::new(SqlState::FEATURE_NOT_SUPPORTED, "cursor over several shards in a READ ONLY transaction is not supported")
+                    .detail("Its rows are gathered in temporary tables, which such a transaction cannot make.")
+                    .hint("Begin the transaction READ WRITE."),
+            ));
+        }
         let mut snapshot = None;
         if !isolation.starts_with("read") {
             snapshot = ask_value(&mut link.server, "SELECT pg_catalog.pg_export_snapshot()").await?;
@@ -340,6 +347,11 @@ impl Session {
             (Place::Own, false) => "COMMIT".to_owned(),
             // Its end is its side transaction's.
             (Place::Beside, _) => return Ok(()),
+            (Place::Clients, _) if gathering.plan.kind == GatherKind::Cursor => {
+                // The open cursor goes on reading them, whatever they are called.
+                let id: u64 = rand::random();
+                format!("{}RELEASE SAVEPOINT {SAVEPOINT}", gathering.plan.rename_sql(&format!("shardyard_gathered_{id:016x}")))
+            }
             (Place::Clients, true) => format!("ROLLBACK TO SAVEPOINT {SAVEPOINT};RELEASE SAVEPOINT {SAVEPOINT}"),
             (Place::Clients, false) => format!("{}RELEASE SAVEPOINT {SAVEPOINT}", gathering.plan.drop_sql()),
         };

@@ -24,12 +24,14 @@ pub struct ClientIo {
     pub closed: bool,
     /// Replies stay in `output` until it is known that all shards agree; a long one is sent all the same.
     pub corked: bool,
+    /// What is written to `output` is for the session itself: nothing of it is sent.
+    pub kept: bool,
 }
 
 impl ClientIo {
     #[must_use]
     pub fn new(stream: Stream) -> Self {
-        Self { stream, input: BytesMut::new(), output: BytesMut::new(), closed: false, corked: false }
+        Self { stream, input: BytesMut::new(), output: BytesMut::new(), closed: false, corked: false, kept: false }
     }
 
     /// Waits for more input; `false` at the end of the stream. While it waits, empty buffers hold no memory. Cancel safe.
@@ -53,7 +55,7 @@ impl ClientIo {
     /// # Errors
     /// As the socket says.
     pub async fn send(&mut self) -> io::Result<()> {
-        if !self.output.is_empty() || self.stream.is_tls() {
+        if !self.kept && (!self.output.is_empty() || self.stream.is_tls()) {
             self.stream.send_buffer(&mut self.output).await?;
             if self.output.capacity() > KEPT_BYTES {
                 self.output = BytesMut::new();

@@ -129,13 +129,13 @@ pub(super) fn poll_wait(context: &mut Context<'_>, client: &mut ClientIo, server
         // The server's last words may still be in its socket.
         return Poll::Ready(last_words(context, server));
     }
-    client.corked &= client.output.len() < UNSENT_BYTES_MAX;
-    if client.output.len() < UNSENT_BYTES_MAX
+    client.corked &= client.kept || client.output.len() < UNSENT_BYTES_MAX;
+    if (client.kept || client.output.len() < UNSENT_BYTES_MAX)
         && let Poll::Ready(read) = poll_read_server(context, server)
     {
         return Poll::Ready(read);
     }
-    while !client.corked && !client.output.is_empty() {
+    while !client.corked && !client.kept && !client.output.is_empty() {
         match client.stream.poll_send(context, &client.output) {
             Poll::Ready(Ok(sent)) => client.output.advance(sent),
             Poll::Ready(Err(error)) => return Poll::Ready(Err(RelayError::Client(error))),

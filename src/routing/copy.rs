@@ -97,27 +97,19 @@ fn plan(relation: &Relation, copy: &CopyStatement) -> Result<CopyPlan, String> {
     if !copy.from {
         return Ok(CopyPlan::Concatenate { format: copy.options.format, header: copy.options.header });
     }
-    let Placement::Sharded { key_column, key_type } = &relation.placement else { return same(relation, copy) };
-    let place = match &copy.columns {
-        Some(columns) => columns.iter().position(|column| column == key_column),
-        None => relation.columns.iter().filter(|column| !column.generated).position(|column| column.name == *key_column),
-    };
-    let place = place.ok_or_else(|| format!("the columns do not name \"{key_column}\""))?;
+    if !matches!(relation.placement, Placement::Sharded { .. }) {
+        return same(relation, copy);
+    }
+    let every = || relation.columns.iter().filter(|column| !column.generated).map(|column| column.name.clone()).collect();
+    let columns: Vec<String> = copy.columns.clone().unwrap_or_else(every);
+    let key = CopyKey::of(relation, &columns).ok_or_else(|| "the columns do not name the shard key".to_owned())?;
     if copy.options.skips_errors {
         return Err("its rows that are left out would be counted apart".to_owned());
     }
     if copy.options.encoding.as_deref().is_some_and(|encoding| !is_utf8(encoding)) {
         return Err("its encoding is not UTF-8".to_owned());
     }
-    let not_null = relation.columns.iter().any(|column| column.name == *key_column && column.not_null);
-    Ok(CopyPlan::Split(CopyKey {
-        table: relation.name.clone(),
-        column: key_column.clone(),
-        key_type: *key_type,
-        place,
-        not_null,
-        options: copy.options.clone(),
-    }))
+    Ok(CopyPlan::Split(CopyKey { options: copy.options.clone(), ..key }))
 }
 
 /// Rows of a reference table have to be the same on every shard: no column is left to a default that is not.
@@ -147,6 +139,25 @@ pub enum RowTarget {
 }
 
 impl CopyKey {
+    /// The key of rows that give these columns; `None` if it is not among them.
+    pub(crate) fn of(relation: &Relation, columns: &[String]) -> Option<Self> {
+        let Placement::Sharded { key_column, key_type } = &relation.placement else { return None };
+        Some(Self {
+            table: relation.name.clone(),
+            column: key_column.clone(),
+            key_type: *key_type,
+            place: columns.iter().position(|column| column == key_column)?,
+            not_null: relation.columns.iter().any(|column| column.name == *key_column && column.not_null),
+            options: CopyOptions::default(),
+        })
+    }
+
+    /// The place of the key among the fields.
+    #[must_use]
+    pub fn place(&self) -> usize {
+        self.place
+    }
+
     /// A reader of the COPY's rows.
     #[must_use]
     pub fn rows(&self) -> Rows {

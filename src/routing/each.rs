@@ -26,7 +26,7 @@ pub struct EachPlan {
 impl Eq for EachPlan {}
 
 /// Volatile functions of which any value is as good as another, for each row anew.
-const FREE: &[&str] =
+pub(crate) const FREE: &[&str] =
     &["random", "random_normal", "gen_random_uuid", "uuid_generate_v4", "uuidv4", "uuidv7", "clock_timestamp", "timeofday"];
 
 /// The plan, or why the shards' answers could not be one server's.

@@ -28,6 +28,7 @@ impl Plan {
                     Route::Gather(_) => ("gather", shown(every())),
                     Route::Each { shards, .. } => ("each", shown(shards)),
                     Route::Split(split) => ("split", shown(split.parts.iter().map(|(shard, _)| *shard).collect())),
+                    Route::Feed(_) => ("feed", shown(every())),
                     Route::Copy(_) => ("copy", shown(every())),
                 };
                 row("route", kind.to_owned());

@@ -15,6 +15,7 @@ mod decide;
 pub mod each;
 mod explain;
 mod facts;
+pub mod feed;
 mod from;
 pub mod gather;
 mod modify;

@@ -94,6 +94,7 @@ impl Plan {
     pub fn needs_parameters(&self) -> bool {
         match &self.decision {
             Decision::Bound(bound) => bound.values().any(|value| matches!(value.of, Constant::Parameter(_))),
+            // The parameters of a write everywhere are looked at, but it goes nowhere else for them.
             Decision::Everywhere | Decision::Home(_) | Decision::Any | Decision::Refused(_) => false,
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::routing::copy::CopyPlan;
 use crate::routing::each::EachPlan;
+use crate::routing::feed::FeedPlan;
 use crate::routing::gather::GatherPlan;
 use crate::routing::plan::Access;
 use crate::routing::scatter::ScatterPlan;
@@ -30,6 +31,8 @@ pub enum Route {
     Each { plan: Arc<EachPlan>, shards: Vec<ShardId> },
     /// Rows shared out over shards, in one transaction.
     Split(Arc<Split>),
+    /// The rows of its query shared out over shards, in one transaction.
+    Feed(Arc<FeedPlan>),
     /// COPY of a table on several shards.
     Copy(Arc<CopyPlan>),
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::routing::decide::{Binding, Decision};
 use crate::routing::each::{self, refuse_moments};
+use crate::routing::feed;
 use crate::routing::refusal::Refusal;
 use crate::routing::route::Values;
 use crate::routing::spread::{Sought, Spread};
@@ -46,9 +47,19 @@ pub(crate) fn plan(sought: &Sought<'_>) -> Result<Spread, String> {
         && binding.assigned
         && sought.analyzer.blocks == 0
     {
-        return rows(sought, insert, binding).map(|plan| Spread::Split(Arc::new(plan)));
+        return match rows(sought, insert, binding) {
+            Ok(plan) => Ok(Spread::Split(Arc::new(plan))),
+            Err(reason) => feed::plan(sought).map(|plan| Spread::Feed(Arc::new(plan))).map_err(|other| format!("{reason}; {other}")),
+        };
     }
-    each::plan(sought).map(|plan| Spread::Each(Arc::new(plan)))
+    match each::plan(sought) {
+        Ok(plan) => Ok(Spread::Each(Arc::new(plan))),
+        Err(reason) if !matches!(sought.statement, Statement::Insert(_)) => Err(reason),
+        Err(each) => match feed::plan(sought) {
+            Ok(plan) => Ok(Spread::Feed(Arc::new(plan))),
+            Err(reason) => Err(format!("{each}; {reason}")),
+        },
+    }
 }
 
 fn rows(sought: &Sought<'_>, insert: &Insert, binding: &Binding) -> Result<SplitPlan, String> {

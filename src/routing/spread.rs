@@ -6,6 +6,7 @@ use crate::routing::analyze::Analyzer;
 use crate::routing::copy::CopyPlan;
 use crate::routing::decide::Decision;
 use crate::routing::each::EachPlan;
+use crate::routing::feed::FeedPlan;
 use crate::routing::gather::GatherPlan;
 use crate::routing::plan::Planner;
 use crate::routing::refusal::Refusal;
@@ -30,6 +31,8 @@ pub(crate) enum Spread {
     Each(Arc<EachPlan>),
     /// Its rows are shared out over shards.
     Split(Arc<SplitPlan>),
+    /// The rows of its query are shared out over shards.
+    Feed(Arc<FeedPlan>),
     /// COPY of a table on several shards.
     Copy(Arc<CopyPlan>),
 }
@@ -114,6 +117,7 @@ impl Spreading {
             Some(Spread::Gather(plan)) => Ok(Route::Gather(Arc::clone(plan))),
             Some(Spread::Each(plan)) => Ok(Route::Each { plan: Arc::clone(plan), shards: plan.shards(values, map)? }),
             Some(Spread::Split(plan)) => plan.split(values, map).map(|split| Route::Split(Arc::new(split))),
+            Some(Spread::Feed(plan)) => Ok(Route::Feed(Arc::clone(plan))),
             Some(Spread::Copy(plan)) => Ok(Route::Copy(Arc::clone(plan))),
         }
     }

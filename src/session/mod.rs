@@ -8,6 +8,7 @@ mod explain;
 mod express;
 mod extended;
 mod failure;
+mod feed;
 mod gather;
 mod handshake;
 mod links;

@@ -179,7 +179,13 @@ impl Session {
             // Any will do: one that the transaction holds already, else the home shard.
             Route::Any => Some(self.links.first().map_or(self.pools.map.home, |link| link.shard)),
             Route::One(shard) => Some(*shard),
-            Route::Everywhere | Route::Scatter { .. } | Route::Gather(_) | Route::Each { .. } | Route::Split(_) | Route::Copy(_) => None,
+            Route::Everywhere
+            | Route::Scatter { .. }
+            | Route::Gather(_)
+            | Route::Each { .. }
+            | Route::Split(_)
+            | Route::Feed(_)
+            | Route::Copy(_) => None,
         }
     }
 

@@ -21,11 +21,13 @@ use crate::wire::reader::Reader;
 use crate::wire::{ServerError, SqlState, error_body, frame, from_client, from_server, to_client, to_server};
 
 /// A statement's texts by shard.
-struct Texts {
-    parts: Vec<(ShardId, Spliced)>,
+pub(super) struct Texts {
+    pub(super) parts: Vec<(ShardId, Spliced)>,
     /// RETURNING: rows are answered in the order of the INSERT's rows, as far as each row has one.
-    order: Option<Vec<Vec<usize>>>,
-    returning: bool,
+    pub(super) order: Option<Vec<Vec<usize>>>,
+    pub(super) returning: bool,
+    /// RowDescription, for the case that no shard has a part.
+    pub(super) described: BytesMut,
 }
 
 /// How the texts are sent.
@@ -41,7 +43,7 @@ impl Session {
         if alone {
             self.transaction.open_internal(self.settings.snapshot());
         }
-        let texts = self.texts(text, route).await?;
+        let texts = self.texts(text, route, None).await?;
         let tag = self.run_texts(text, &texts, &Protocol::Simple).await?;
         if alone && !self.commit_links().await? {
             return Err(Failure::Relayed);
@@ -55,23 +57,30 @@ impl Session {
         self.settle_order().await?;
         let rows_max = from_client::execute(body).map_or(0, |message| message.rows_max);
         let text = portal.prepared.statement.text.clone();
-        let texts = self.texts(&text, &portal.route).await?;
+        let texts = self.texts(&text, &portal.route, Some((&portal.prepared, &portal.tail))).await?;
         if rows_max > 0 && texts.returning {
             return Err(not_yet("a row limit on a write over several shards", "Fetch all rows at once."));
         }
-        let types = match portal.route {
-            Route::Split(_) => self.resolved_types(&portal.prepared).await?,
-            _ => portal.prepared.statement.types.to_vec(),
+        let prepared = &portal.prepared.statement;
+        let (types, tail) = match portal.route {
+            Route::Split(_) => {
+                let described = self.describe_at_home(&text, &prepared.types).await?;
+                (parameter_types(&described).unwrap_or_default(), portal.tail.clone())
+            }
+            // Its parameters are literals by now.
+            Route::Feed(_) => (Vec::new(), without_values(&portal.tail)),
+            _ => (prepared.types.to_vec(), portal.tail.clone()),
         };
-        let tag = self.run_texts(&text, &texts, &Protocol::Extended { types, tail: &portal.tail }).await?;
+        let tag = self.run_texts(&text, &texts, &Protocol::Extended { types, tail: &tail }).await?;
         to_client::command_complete(&mut self.client.output, &tag);
         Ok(())
     }
 
-    async fn texts(&mut self, text: &[u8], route: &Route) -> Result<Texts, Failure> {
+    async fn texts(&mut self, text: &[u8], route: &Route, bound: Option<(&Prepared, &Bytes)>) -> Result<Texts, Failure> {
         match route {
             Route::Each { plan, shards } => self.texts_of_each(text, plan, shards).await,
             Route::Split(split) => self.texts_of_split(text, split).await,
+            Route::Feed(plan) => self.texts_of_feed((text, plan), bound).await,
             _ => Err(not_yet("this write on several shards", "Send one statement for each key.")),
         }
     }
@@ -81,7 +90,7 @@ impl Session {
         let mut spliced = Spliced::default();
         spliced.keep(text, 0..text.len(), &replacements);
         let parts = shards.iter().map(|shard| (*shard, spliced.clone())).collect();
-        Ok(Texts { parts, order: None, returning: plan.returning })
+        Ok(Texts { parts, order: None, returning: plan.returning, described: BytesMut::new() })
     }
 
     async fn texts_of_split(&mut self, text: &[u8], split: &Split) -> Result<Texts, Failure> {
@@ -91,7 +100,7 @@ impl Session {
         let parts =
             parts.ok_or_else(|| Failure::plain(SqlState::INTERNAL_ERROR, "the rows of the statement are not where its plan has them"))?;
         let order = split.parts.iter().map(|(_, rows)| rows.clone()).collect();
-        Ok(Texts { parts, order: Some(order), returning: split.plan.returning })
+        Ok(Texts { parts, order: Some(order), returning: split.plan.returning, described: BytesMut::new() })
     }
 
     /// One moment for all shards: the home shard's, in the client's transaction.
@@ -133,6 +142,9 @@ impl Session {
             self.transaction.fail();
             return result.map(|()| String::new());
         }
+        if answers.is_empty() && matches!(protocol, Protocol::Simple) {
+            self.client.output.extend_from_slice(&texts.described);
+        }
         if let Some(order) = &texts.order {
             self.send_in_order(&mut answers, order, matches!(protocol, Protocol::Simple));
         }
@@ -168,27 +180,6 @@ impl Session {
         }
     }
 
-    /// The types of all parameters: a shard's text may lack those by whose use PostgreSQL tells them.
-    async fn resolved_types(&mut self, prepared: &Prepared) -> Result<Vec<u32>, Failure> {
-        let statement = &prepared.statement;
-        let home = self.pools.map.home;
-        let at = self.link_home().await?;
-        let Some(link) = self.links.get_mut(at) else { return Ok(Vec::new()) };
-        let server = &mut *link.server;
-        to_server::parse(&mut server.output, b"", &statement.text, &statement.types);
-        server.expect(Reply::Parse(None, 0), false);
-        server.unnamed = 0;
-        to_server::describe_statement(&mut server.output, b"");
-        server.expect(Reply::Describe, true);
-        to_server::sync(&mut server.output);
-        server.expect(Reply::Sync, false);
-        let part = self.part_of(home, Keep { collect: true, ..Keep::default() }).await?;
-        if let Some(error) = part.error {
-            return Err(Failure::Report(error));
-        }
-        Ok(parameter_types(&part.described).unwrap_or_default())
-    }
-
     /// Sends rows that were kept: each shard's first row for its first row of the INSERT, and so on; one after another where some are missing.
     fn send_in_order(&mut self, answers: &mut [Part], order: &[Vec<usize>], describe: bool) {
         if let Some(first) = answers.first().filter(|_| describe) {
@@ -207,7 +198,7 @@ impl Session {
 }
 
 /// The messages of a buffer that holds whole ones.
-fn messages(mut buffer: BytesMut) -> Vec<BytesMut> {
+pub(super) fn messages(mut buffer: BytesMut) -> Vec<BytesMut> {
     let mut messages = Vec::new();
     while let Ok(Some(frame)) = frame::peek(&buffer) {
         if buffer.len() < frame.bytes {
@@ -219,7 +210,7 @@ fn messages(mut buffer: BytesMut) -> Vec<BytesMut> {
 }
 
 /// The oids of a ParameterDescription message.
-fn parameter_types(message: &[u8]) -> Option<Vec<u32>> {
+pub(super) fn parameter_types(message: &[u8]) -> Option<Vec<u32>> {
     let mut reader = Reader::new(message.get(frame::HEADER_BYTES..)?);
     let count = reader.i16().ok()?;
     (0..count).map(|_| reader.i32().ok().map(i32::cast_unsigned)).collect()
@@ -235,9 +226,17 @@ fn placed(error: ServerError, text: &[u8], spliced: &Spliced) -> ServerError {
 /// The tag of all: `UPDATE 3` and `UPDATE 4` are `UPDATE 7`.
 pub(super) fn summed(answers: &[Part]) -> String {
     let mut tags = answers.iter().filter_map(|part| part.tag.as_deref());
-    let first = tags.next().unwrap_or_default();
+    // No shard had a row.
+    let Some(first) = tags.next() else { return "INSERT 0 0".to_owned() };
     let count = |tag: &str| tag.rsplit_once(' ').and_then(|(_, count)| count.parse::<u64>().ok());
     let (Some(mut total), Some((words, _))) = (count(first), first.rsplit_once(' ')) else { return first.to_owned() };
     total += tags.filter_map(count).sum::<u64>();
     format!("{words} {total}")
+}
+
+/// Bind's tail without formats and values of parameters.
+fn without_values(tail: &[u8]) -> Bytes {
+    let mut out = BytesMut::from(&[0_u8, 0, 0, 0][..]);
+    out.extend_from_slice(tail.get(from_client::values_end(tail)..).unwrap_or_default());
+    out.freeze()
 }

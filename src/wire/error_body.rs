@@ -20,6 +20,23 @@ pub fn with_field(body: &[u8], kind: u8, change: impl FnOnce(&str) -> Option<Str
     out
 }
 
+/// The body without fields of this kind.
+#[must_use]
+pub fn without_field(body: &[u8], kind: u8) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len());
+    let mut rest = body;
+    while let Some((first, others)) = rest.split_first().filter(|(first, _)| **first != 0) {
+        let Some(end) = memchr::memchr(0, others) else { break };
+        let (field, behind) = rest.split_at(end + 2);
+        if *first != kind {
+            out.extend_from_slice(field);
+        }
+        rest = behind;
+    }
+    out.extend_from_slice(rest);
+    out
+}
+
 /// A body of these fields.
 #[must_use]
 pub fn body(fields: &[(u8, &str)]) -> Vec<u8> {

@@ -85,6 +85,22 @@ pub fn bind(body: &[u8]) -> Result<Bind<'_>, DecodeError> {
     Ok(Bind { portal, statement, formats, values, tail })
 }
 
+/// Where Bind's result formats begin in its tail; the tail's length if it is malformed.
+#[must_use]
+pub fn values_end(tail: &[u8]) -> usize {
+    let mut reader = Reader::new(tail);
+    let mut skip = || -> Result<usize, DecodeError> {
+        for _ in 0..count(&mut reader)? {
+            reader.i16()?;
+        }
+        for _ in 0..count(&mut reader)? {
+            value(&mut reader)?;
+        }
+        Ok(tail.len() - reader.rest().len())
+    };
+    skip().unwrap_or(tail.len())
+}
+
 fn count(reader: &mut Reader<'_>) -> Result<u16, DecodeError> {
     Ok(u16::from_be_bytes(reader.i16()?.to_be_bytes()))
 }

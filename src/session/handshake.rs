@@ -28,7 +28,7 @@ pub(super) struct StartupSettings {
 }
 
 /// Takes a connection through startup and login; `None` when it is done with (cancelled something, was refused, went away).
-pub async fn admit(shared: &Arc<Shared>, plans: &Arc<PlanCache>, stream: Stream, address: ClientAddress) -> Option<Session> {
+pub async fn admit(shared: &Arc<Shared>, plans: &Arc<PlanCache>, stream: Stream, address: ClientAddress) -> Option<Box<Session>> {
     let mut client = ClientIo::new(stream);
     let outcome = match timeout(shared.options.login_timeout, log_in(shared, plans, &mut client)).await {
         Ok(outcome) => outcome,
@@ -51,7 +51,7 @@ pub async fn admit(shared: &Arc<Shared>, plans: &Arc<PlanCache>, stream: Stream,
     }
 }
 
-async fn log_in(shared: &Arc<Shared>, plans: &Arc<PlanCache>, client: &mut ClientIo) -> Result<Option<Session>, Failure> {
+async fn log_in(shared: &Arc<Shared>, plans: &Arc<PlanCache>, client: &mut ClientIo) -> Result<Option<Box<Session>>, Failure> {
     let reloadable = shared.reloadable.load_full();
     let Some((minor, parameters)) = first_packets(shared, &reloadable, client).await? else { return Ok(None) };
     let parameter = |wanted: &str| parameters.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());

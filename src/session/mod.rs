@@ -82,7 +82,7 @@ pub struct Session {
 
 impl Session {
     /// Serves the client until it leaves. `idle` is set while it waits for the client between transactions.
-    pub async fn run(mut self, idle: &AtomicBool) {
+    pub async fn run(mut self: Box<Self>, idle: &AtomicBool) {
         if let Err(End::Fatal(error)) = self.serve(idle).await {
             debug!(user = self.account.user.name, %error, "client connection ended");
             to_client::error(&mut self.client.output, Severity::Fatal, &*error);
@@ -187,14 +187,15 @@ async fn start(
     client: ClientIo,
     account: Arc<Account>,
     startup: handshake::StartupSettings,
-) -> Result<Session, (Failure, ClientIo)> {
+) -> Result<Box<Session>, (Failure, ClientIo)> {
     let user = &account.user;
     let server_user = user.server_user();
     let map = shared.view.map();
     let pools = shared.servers.pools(&server_user, &map);
     let cancel = shared.cancels.register(startup.secret_bytes);
     let pinned = user.pool_mode == crate::backend::PoolMode::Session;
-    let mut session = Session {
+    // On the heap, so that the tasks and futures it goes through hold no copy.
+    let mut session = Box::new(Session {
         plans,
         client,
         settings: ClientSettings::new(shared.intern(startup.settings)),
@@ -212,7 +213,7 @@ async fn start(
         reported: Reported::default(),
         account: Arc::clone(&account),
         shared,
-    };
+    });
     match session.greet().await {
         Ok(()) => Ok(session),
         Err(failure) => Err((failure, session.client)),

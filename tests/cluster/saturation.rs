@@ -32,7 +32,7 @@ struct Scoreboard {
 
 /// 15 s in `make test`; 60 s under `SHARDYARD_SOAK`, as `make soak` runs it.
 pub(crate) fn replies_belong_to_requests(fixture: &Fixture) -> Result<()> {
-    let duration = Duration::from_secs(if std::env::var_os("SHARDYARD_SOAK").is_some() { 60 } else { 15 });
+    let duration = Duration::from_secs(if is_soak() { 60 } else { 15 });
     let cluster = fixture.cluster()?;
     cluster.connect()?.query("create table saturation (user_id bigint primary key, token text)")?;
     let proxy = cluster.proxy(&[("SHARDYARD__POOL__SIZE", POOL)])?;
@@ -58,6 +58,10 @@ pub(crate) fn replies_belong_to_requests(fixture: &Fixture) -> Result<()> {
     outcomes.into_iter().collect::<Result<()>>().with_context(|| proxy.log())?;
     ensure!(answered > 1000, "only {answered} answers");
     connections_are_bounded(cluster, &proxy)
+}
+
+fn is_soak() -> bool {
+    std::env::var_os("SHARDYARD_SOAK").is_some()
 }
 
 /// Asks for its own token until told to stop. Every third client leaves in the middle of something, again and again.
@@ -141,20 +145,22 @@ fn leave(connection: &mut Connection, number: usize, random: &mut StdRng) -> Res
 fn disturb(cluster: &Cluster, board: &Scoreboard, duration: Duration) -> Result<()> {
     let end = Instant::now() + duration;
     std::thread::sleep(duration / 4);
-    let usual = rate(board, Duration::from_secs(1));
+    // All of it in the long run; in the short one, on a machine that does other things too, half is enough.
+    let percent = if is_soak() { 90 } else { 50 };
     for _ in 0..2 {
+        let usual = rate(board, Duration::from_secs(1));
         restart(cluster, 1)?;
         let back = Instant::now();
-        let recovered = loop {
+        let (recovered, now) = loop {
             let now = rate(board, Duration::from_millis(250));
-            if now * 2 >= usual {
-                break back.elapsed();
+            if now * 100 >= usual * percent {
+                break (back.elapsed(), now);
             }
             if back.elapsed() > RECOVERY {
                 bail!("{now} answers a second {} ms after the server was back; before it were {usual}", back.elapsed().as_millis());
             }
         };
-        println!("saturation: {usual} answers a second before the restart, half of it again {} ms after", recovered.as_millis());
+        println!("saturation: {usual} answers a second before the restart, {now} within {} ms after", recovered.as_millis());
         std::thread::sleep(duration / 8);
     }
     std::thread::sleep(end.saturating_duration_since(Instant::now()));

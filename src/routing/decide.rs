@@ -31,7 +31,7 @@ pub(crate) struct Bound {
 }
 
 /// One table's keys.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Binding {
     pub table: String,
     pub key_column: String,

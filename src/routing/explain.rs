@@ -19,13 +19,18 @@ impl Plan {
         let every = || map.shards.iter().map(|shard| shard.id).collect::<Vec<_>>();
         match self.route(values, hint, map) {
             Ok(route) => {
+                let mut gathered = None;
                 let (kind, shards) = match route {
                     Route::Home => ("home", shown(vec![map.home])),
                     Route::Any => ("any", shown(every())),
                     Route::One(shard) => ("one", shown(vec![shard])),
                     Route::Everywhere => ("everywhere", shown(every())),
                     Route::Scatter { shards, .. } => ("scatter", shown(shards)),
-                    Route::Gather(_) => ("gather", shown(every())),
+                    Route::Gather(plan) => {
+                        let concerned = plan.shards.clone().unwrap_or_else(every);
+                        gathered = Some(plan);
+                        ("gather", shown(concerned))
+                    }
                     Route::Each { shards, .. } => ("each", shown(shards)),
                     Route::Split(split) => ("split", shown(split.parts.iter().map(|(shard, _)| *shard).collect())),
                     Route::Feed(_) => ("feed", shown(every())),
@@ -33,6 +38,12 @@ impl Plan {
                 };
                 row("route", kind.to_owned());
                 row("shards", shards);
+                for table in gathered.iter().flat_map(|plan| &plan.tables) {
+                    row("gathers", table.shown());
+                }
+                for view in gathered.iter().flat_map(|plan| &plan.views) {
+                    row("view", format!("{}.{}", view.schema, view.name));
+                }
             }
             Err(refusal) => {
                 row("route", "refused".to_owned());

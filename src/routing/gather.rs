@@ -6,6 +6,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::routing::decide::Binding;
+use crate::routing::narrow::narrow;
 use crate::routing::plan::Planner;
 use crate::routing::respell::respelt;
 use crate::routing::spread::Sought;
@@ -14,8 +16,8 @@ use crate::sql::classify::Form;
 use crate::sql::command::ObjectName;
 use crate::sql::cursor::Cursor;
 use crate::sql::tables::{names_in, names_outside_strings};
-use crate::topology::Placement;
 use crate::topology::schema::{Relation, RelationKind, Volatility};
+use crate::topology::{Placement, ShardId};
 
 /// What is brought to the home shard before the statement runs there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub struct GatherPlan {
     /// It groups: by a primary key, columns that are not grouped by may stand in its output.
     pub groups: bool,
     pub kind: GatherKind,
+    /// The shards that have any of their rows; `None`: all.
+    pub shards: Option<Vec<ShardId>>,
 }
 
 /// What runs over the gathered rows.
@@ -52,6 +56,10 @@ pub struct GatherTable {
     pub columns: Vec<GatherColumn>,
     /// Some of its columns' types have no binary form that all servers read alike.
     pub as_text: bool,
+    /// Its keys in each of its appearances; none where one has no keys.
+    pub(crate) bindings: Vec<Binding>,
+    /// The rows that matter, as a condition on the table `t`; `None`: all.
+    pub condition: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +67,7 @@ pub struct GatherColumn {
     pub name: String,
     /// Else it is null in the gathered rows.
     pub needed: bool,
+    pub not_null: bool,
 }
 
 /// A view over gathered tables, made anew over what is gathered.
@@ -118,7 +127,7 @@ const SILENT_CATALOGS: &[&str] = &[
 ];
 
 /// The plan of a query; else why it cannot be gathered.
-pub(crate) fn plan(sought: &Sought<'_>, _query: &Query) -> Result<GatherPlan, String> {
+pub(crate) fn plan(sought: &Sought<'_>, query: &Query) -> Result<GatherPlan, String> {
     let facts = &sought.analyzer.facts;
     if facts.writes {
         return Err("it writes".to_owned());
@@ -136,7 +145,9 @@ pub(crate) fn plan(sought: &Sought<'_>, _query: &Query) -> Result<GatherPlan, St
         return Err(format!("catalog \"{catalog}\" would tell of gathered tables"));
     }
     let reads = facts.volatile.is_none() && !facts.relations.iter().any(|relation| is_unclear(relation, sought.analyzer.planner));
-    found(sought.analyzer.planner, sought.whole, sought.form, (&facts.relations, reads))
+    let mut plan = found(sought.analyzer.planner, sought.whole, sought.form, (&facts.relations, reads))?;
+    narrow(&mut plan, sought, query);
+    Ok(plan)
 }
 
 /// The plan of a query that the parser does not understand: all that its names may mean is gathered.
@@ -214,9 +225,20 @@ impl Gathering<'_> {
         }
         match relation.kind {
             RelationKind::Table | RelationKind::PartitionedTable => {
-                let columns = relation.columns.iter().map(|column| GatherColumn { name: column.name.clone(), needed: true }).collect();
+                let columns = relation
+                    .columns
+                    .iter()
+                    .map(|column| GatherColumn { name: column.name.clone(), needed: true, not_null: column.not_null })
+                    .collect();
                 let as_text = relation.columns.iter().any(|column| !has_binary_form(column.type_oid));
-                self.plan.tables.push(GatherTable { schema: relation.schema.clone(), name: relation.name.clone(), columns, as_text });
+                self.plan.tables.push(GatherTable {
+                    schema: relation.schema.clone(),
+                    name: relation.name.clone(),
+                    columns,
+                    as_text,
+                    bindings: Vec::new(),
+                    condition: None,
+                });
                 Ok(())
             }
             RelationKind::View => self.view(relation, depth),

@@ -19,6 +19,7 @@ pub mod feed;
 mod from;
 pub mod gather;
 mod modify;
+mod narrow;
 mod parameter;
 pub mod plan;
 mod planner;

@@ -221,7 +221,7 @@ fn hinted(facts: &Facts, decision: &Decision) -> Hinted {
 }
 
 /// Parameters with a use that may give them another type than a key's: `total = $1 AND user_id = $1` compares numerics.
-fn unclear(mut cursor: Cursor<'_>, key_parameters: &[usize]) -> BTreeSet<usize> {
+pub(crate) fn unclear(mut cursor: Cursor<'_>, key_parameters: &[usize]) -> BTreeSet<usize> {
     let mut uses: BTreeMap<usize, isize> = BTreeMap::new();
     while !cursor.at_end() {
         if let Some(number) = cursor.parameter() {

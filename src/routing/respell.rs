@@ -6,7 +6,7 @@ use crate::routing::gather::{GatherPlan, GatherTable, GatherView};
 use crate::sql::cursor::Tokens;
 
 /// What never runs, but keeps a server from using parallel workers, which would mix the tables' rows.
-const SERIAL: &str = "WHERE true OR pg_catalog.set_config('shardyard.serial', '', true) IS NULL";
+const SERIAL: &str = "(true OR pg_catalog.set_config('shardyard.serial', '', true) IS NULL)";
 
 /// `text` with `schema` replaced by `pg_temp` before each of `names` (schema, name), calls of functions excepted. `None` without tokens.
 #[must_use]
@@ -67,7 +67,8 @@ impl GatherPlan {
                 other.needed().map(move |column| if other_at == at { format!("t.{}", quoted(column)) } else { other.null(column) })
             });
             let columns: Vec<String> = columns.collect();
-            selects.push(format!("SELECT {at}, {} FROM {} AS t {SERIAL}", columns.join(", "), table.real()));
+            let condition = table.condition.as_ref().map_or_else(String::new, |condition| format!(" AND {condition}"));
+            selects.push(format!("SELECT {at}, {} FROM {} AS t WHERE {SERIAL}{condition}", columns.join(", "), table.real()));
         }
         format!("COPY ({}) TO STDOUT {options}", selects.join(" UNION ALL "))
     }
@@ -123,6 +124,15 @@ impl GatherTable {
         format!("{}.{}", quoted(&self.schema), quoted(&self.name))
     }
 
+    /// For EXPLAIN (ROUTE): its name, columns and condition.
+    pub(crate) fn shown(&self) -> String {
+        let all = self.columns.iter().all(|column| column.needed);
+        let columns = if all { "all columns".to_owned() } else { self.needed().collect::<Vec<_>>().join(", ") };
+        let condition =
+            self.condition.as_ref().map_or_else(String::new, |condition| format!(" where {}", condition.trim_start_matches("t.")));
+        format!("{}.{} ({columns}){condition}", self.schema, self.name)
+    }
+
     /// The columns whose rows are brought.
     pub fn needed(&self) -> impl Iterator<Item = &str> {
         self.columns.iter().filter(|column| column.needed).map(|column| column.name.as_str())
@@ -156,7 +166,8 @@ impl GatherTable {
                 if column.needed { format!("t.{name}") } else { format!("{} AS {name}", self.null(&column.name)) }
             })
             .collect();
-        format!("SELECT {} FROM {} AS t", columns.join(", "), self.real())
+        let condition = self.condition.as_ref().map_or_else(String::new, |condition| format!(" WHERE {condition}"));
+        format!("SELECT {} FROM {} AS t{condition}", columns.join(", "), self.real())
     }
 }
 
@@ -171,6 +182,6 @@ fn copy_options(as_text: bool) -> &'static str {
     if as_text { "(FORMAT text, ENCODING 'UTF8')" } else { "(FORMAT binary)" }
 }
 
-fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

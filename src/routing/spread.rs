@@ -97,6 +97,15 @@ impl Spreading {
         found
     }
 
+    /// The refusal, with why the last way was none.
+    fn explained(&self, refusal: Refusal) -> Refusal {
+        let Some((_, reason)) = self.not_provable.iter().find(|(way, reason)| *way == "gather" && *reason != refusal.message) else {
+            return refusal;
+        };
+        let detail = refusal.detail.as_deref().map_or_else(String::new, |detail| format!("{detail} "));
+        Refusal { detail: Some(format!("{detail}It cannot be computed over all shards: {reason}.")), ..refusal }
+    }
+
     /// For a text that the parser does not understand.
     pub(crate) fn unparsed(planner: &Planner<'_>, whole: Cursor<'_>, form: Form) -> Self {
         match crate::routing::gather::plan_unparsed(planner, whole, form) {
@@ -112,9 +121,9 @@ impl Spreading {
         }
         let every = || map.shards.iter().map(|shard| shard.id).collect();
         match &self.spread {
-            None => Err(refusal),
+            None => Err(self.explained(refusal)),
             Some(Spread::Scatter(plan)) => Ok(Route::Scatter { plan: Arc::clone(plan), shards: every() }),
-            Some(Spread::Gather(plan)) => Ok(Route::Gather(Arc::clone(plan))),
+            Some(Spread::Gather(plan)) => Ok(Route::Gather(plan.narrowed(values, map))),
             Some(Spread::Each(plan)) => Ok(Route::Each { plan: Arc::clone(plan), shards: plan.shards(values, map)? }),
             Some(Spread::Split(plan)) => plan.split(values, map).map(|split| Route::Split(Arc::new(split))),
             Some(Spread::Feed(plan)) => Ok(Route::Feed(Arc::clone(plan))),

@@ -227,10 +227,15 @@ impl Session {
     /// Brings the rows of the other shards.
     async fn fill_tables(&mut self, gathering: &Gathering<'_>) -> Result<(), Failure> {
         let home = self.pools.map.home;
-        let others: Vec<ShardId> = self.pools.map.shards.iter().map(|shard| shard.id).filter(|shard| *shard != home).collect();
+        let concerned = |shard: &ShardId| gathering.plan.shards.as_ref().is_none_or(|shards| shards.contains(shard));
+        let all = self.pools.map.shards.iter().map(|shard| shard.id);
+        let others: Vec<ShardId> = all.filter(|shard| *shard != home).filter(concerned).collect();
         let mut places = Vec::with_capacity(others.len());
         for shard in others {
             places.push(self.link(shard, Access::Read).await?);
+        }
+        if places.is_empty() {
+            return Ok(());
         }
         let plan = gathering.plan;
         let as_text = plan.as_text() || self.settings.other_encoding;

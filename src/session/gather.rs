@@ -12,6 +12,7 @@ use crate::routing::Access;
 use crate::routing::gather::{GatherKind, GatherPlan};
 use crate::session::Session;
 use crate::session::failure::Failure;
+use crate::session::gather_execute::Call;
 use crate::session::spread::SpreadPortal;
 use crate::topology::ShardId;
 use crate::wire::frame::{HEADER_BYTES, peek};
@@ -56,26 +57,40 @@ pub(super) struct Kept {
 }
 
 /// What runs over the gathered rows.
-struct Final<'a> {
+pub(super) struct Final<'a> {
     text: &'a [u8],
     types: &'a [u32],
     /// Bind's formats, values and result formats.
     tail: &'a [u8],
     /// RowDescription, where the client gets one.
-    description: Option<Bytes>,
+    pub(super) description: Option<Bytes>,
     /// The client gets its rows in parts.
     keeps: bool,
+    /// It is run by EXECUTE.
+    pub(super) call: Option<Call>,
+}
+
+impl<'a> Final<'a> {
+    /// A text without parameters.
+    pub(super) fn plain(text: &'a [u8]) -> Self {
+        Self { text, types: &[], tail: PLAIN_BIND, description: None, keeps: false, call: None }
+    }
 }
 
 impl Session {
     /// Simple protocol: the client gets everything but ReadyForQuery.
     pub(super) async fn gather(&mut self, text: &[u8], plan: &GatherPlan, access: Access) -> Result<(), Failure> {
-        let place = if self.transaction.is_open() { Place::Clients } else { Place::Own };
         let at = if access == Access::Read { self.link_home().await? } else { self.link(self.pools.map.home, access).await? };
-        let mut run = Final { text, types: &[], tail: PLAIN_BIND, description: None, keeps: false };
+        let mut run = Final::plain(text);
         if matches!(plan.kind, GatherKind::Query | GatherKind::Explain) {
             run.description = self.describe_text(at, text).await?;
         }
+        self.gather_on(at, plan, run).await
+    }
+
+    /// As [`Session::gather`], from the home link on.
+    pub(super) async fn gather_on(&mut self, at: usize, plan: &GatherPlan, run: Final<'_>) -> Result<(), Failure> {
+        let place = if self.transaction.is_open() { Place::Clients } else { Place::Own };
         self.gathered(Gathering { plan, at, place }, run).await?;
         self.give_back_idle().await
     }
@@ -93,7 +108,7 @@ impl Session {
         let home = self.pools.map.home;
         let at = if portal.access == Access::Read { self.link_home().await? } else { self.link(home, Access::Write).await? };
         let statement = Arc::clone(&portal.prepared.statement);
-        let run = Final { text: &statement.text, types: &statement.types, tail: &portal.tail, description: None, keeps: rows_max > 0 };
+        let run = Final { types: &statement.types, tail: &portal.tail, keeps: rows_max > 0, ..Final::plain(&statement.text) };
         match self.gathered(Gathering { plan, at, place: Place::Clients }, run).await? {
             Some(kept) => self.hand_out(portal, kept, rows_max),
             None => *portal.kept.lock() = Some(Kept::default()),
@@ -140,15 +155,18 @@ impl Session {
         self.make_tables(gathering).await?;
         self.fill_tables(gathering).await?;
         let text = gathering.plan.respelt(run.text, self.settings.standard_strings);
-        self.parse_gathered(gathering, (&text, run.types)).await?;
+        self.parse_gathered(gathering, (&text, run)).await?;
         let kept = self.run_gathered(gathering, run).await?;
+        if let Some(call) = &run.call {
+            self.deallocate_gathered(gathering.at, call).await?;
+        }
         self.remove_tables(gathering).await?;
         Ok(kept)
     }
 
     /// Parses the statement over the real tables, so that what is wrong with it is told as PostgreSQL tells it. The answer's
     /// RowDescription, whose tables are the real ones.
-    async fn describe_text(&mut self, at: usize, text: &[u8]) -> Result<Option<Bytes>, Failure> {
+    pub(super) async fn describe_text(&mut self, at: usize, text: &[u8]) -> Result<Option<Bytes>, Failure> {
         let Some(link) = self.links.get_mut(at) else { return Ok(None) };
         let server = &mut *link.server;
         to_server::parse(&mut server.output, b"", text, &[]);
@@ -272,17 +290,17 @@ impl Session {
     }
 
     /// Parses the statement over the temporary tables.
-    async fn parse_gathered(&mut self, gathering: &Gathering<'_>, (text, types): (&[u8], &[u32])) -> Result<(), Failure> {
+    async fn parse_gathered(&mut self, gathering: &Gathering<'_>, (text, run): (&[u8], &Final<'_>)) -> Result<(), Failure> {
         let at = gathering.at;
         if gathering.plan.groups {
             self.ask_link(at, "SAVEPOINT shardyard_parse").await?;
         }
-        let mut parsed = self.parse_on(at, (text, types)).await;
+        let mut parsed = self.parse_final(at, (text, run)).await;
         if gathering.plan.groups && matches!(&parsed, Err(Failure::Report(error)) if error.sqlstate() == SqlState(*b"42803")) {
             // What is selected beside GROUP BY depends on a primary key.
             self.ask_link(at, "ROLLBACK TO SAVEPOINT shardyard_parse").await?;
             self.add_primary_keys(gathering).await?;
-            parsed = self.parse_on(at, (text, types)).await;
+            parsed = self.parse_final(at, (text, run)).await;
         }
         parsed.map_err(|failure| match failure {
             // The statement was right over the real tables.
@@ -295,7 +313,14 @@ impl Session {
         })
     }
 
-    async fn parse_on(&mut self, at: usize, (text, types): (&[u8], &[u32])) -> Result<(), Failure> {
+    async fn parse_final(&mut self, at: usize, (text, run): (&[u8], &Final<'_>)) -> Result<(), Failure> {
+        match &run.call {
+            Some(call) => self.prepare_gathered(at, call, text).await,
+            None => self.parse_on(at, (text, run.types)).await,
+        }
+    }
+
+    pub(super) async fn parse_on(&mut self, at: usize, (text, types): (&[u8], &[u32])) -> Result<(), Failure> {
         let Some(link) = self.links.get_mut(at) else { return Ok(()) };
         to_server::parse(&mut link.server.output, b"", text, types);
         link.server.expect(Reply::Parse(None, 0), false);

@@ -10,6 +10,7 @@ mod extended;
 mod failure;
 mod feed;
 mod gather;
+mod gather_execute;
 mod handshake;
 mod links;
 pub mod options;

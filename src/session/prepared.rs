@@ -11,7 +11,7 @@ use crate::backend::Reply;
 use crate::backend::connection::statement_name;
 use crate::cache::{PreparedRegistry, Statement};
 use crate::execute::StatementNames;
-use crate::routing::{ParameterValues, Plan, Values};
+use crate::routing::{ParameterValues, Plan, Route, Values};
 use crate::session::Session;
 use crate::session::failure::Failure;
 use crate::sql::command::Command;
@@ -210,6 +210,9 @@ impl Session {
         let values =
             Values { text: &statement.text, literals: &statement.literals, parameters, other_encoding: self.settings.other_encoding };
         let (route, access) = self.route_or_home(&plan, &values)?;
+        if let Route::Gather(plan) = &route {
+            return Box::pin(self.gather_prepared(&prepared, &written, (plan, access))).await;
+        }
         let Some(shard) = self.shard_of(&route) else {
             return Err(crate::session::commands::not_yet("EXECUTE of a statement on several shards", "Send the statement itself."));
         };

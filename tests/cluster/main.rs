@@ -7,6 +7,7 @@ mod differential;
 mod drivers;
 mod dsn;
 mod fixture;
+mod gather;
 mod hints;
 mod keys;
 mod login;
@@ -55,6 +56,10 @@ const TESTS: &[(&str, Test)] = &[
     ("replicas::some_reads_need_the_primary", replicas::some_reads_need_the_primary),
     ("refusals::right_or_refused", refusals::right_or_refused),
     ("refusals::refused_in_transaction", refusals::refused_in_transaction),
+    ("gather::a_gather_is_bounded", gather::a_gather_is_bounded),
+    ("gather::gathers_run_side_by_side", gather::gathers_run_side_by_side),
+    ("gather::gathers_commit_in_two_phases", gather::gathers_commit_in_two_phases),
+    ("gather::gathers_are_cancelled", gather::gathers_are_cancelled),
     ("hints::hints_choose_the_shard", hints::hints_choose_the_shard),
     ("hints::explain_route_tells", hints::explain_route_tells),
     ("transactions::all_or_nothing", transactions::all_or_nothing),
@@ -79,6 +84,7 @@ const TESTS: &[(&str, Test)] = &[
 
 /// Run while no other test runs.
 const EXCLUSIVE: &[(&str, Test)] = &[
+    ("gather::gathers_need_temporary_tables", gather::gathers_need_temporary_tables),
     ("transactions::doubt_is_decided", transactions::doubt_is_decided),
     ("saturation::replies_belong_to_requests", saturation::replies_belong_to_requests),
 ];

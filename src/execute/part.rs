@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use crate::backend::ServerConnection;
 use crate::execute::client::ClientIo;
@@ -15,6 +15,8 @@ use crate::wire::frame::{self, HEADER_BYTES};
 pub struct Keep {
     /// RowDescription or CopyOutResponse: one shard's is enough.
     pub description: bool,
+    /// Not empty: the RowDescription that it gets instead.
+    pub described: Bytes,
     /// Rows stay with the part.
     pub collect: bool,
     /// COPY data is cut: bytes to leave out of its first message, whether to leave out all of it, and whether a binary trailer is one.
@@ -83,6 +85,7 @@ fn sort(sink: &mut BytesMut, client: &mut ClientIo, keep: &mut Keep, part: &mut 
             b'D' if keep.collect => part.rows.unsplit(message),
             b'T' | b't' if keep.collect => part.described.unsplit(message),
             b'T' | b'H' if !keep.description => {}
+            b'T' if !keep.described.is_empty() => client.output.extend_from_slice(&keep.described),
             b'C' => part.tag = message.get(HEADER_BYTES..frame.bytes - 1).map(|tag| String::from_utf8_lossy(tag).into_owned()),
             b'G' => part.copy_in = Some(message),
             b'd' => copy_data(&mut message, &mut keep.copy, client),

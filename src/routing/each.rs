@@ -9,7 +9,7 @@ use crate::routing::spread::Sought;
 use crate::sql::ast::{Expr, Source, Statement, Target, With};
 use crate::sql::clock::{CLOCK, is_moment};
 use crate::topology::hash::bucket;
-use crate::topology::schema::Volatility;
+use crate::topology::schema::{Relation, RelationKind, Volatility};
 use crate::topology::{Placement, ShardId, ShardMap};
 use crate::wire::SqlState;
 
@@ -21,6 +21,20 @@ pub struct EachPlan {
     /// It names the clock, which has to be one moment for all shards.
     pub clock: bool,
     pub returning: bool,
+    /// Relations of which it may need rows of other shards: every shard is sent all of their rows. Schema and name.
+    pub sent: Vec<(String, String)>,
+    pub target: EachTarget,
+}
+
+/// What is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EachTarget {
+    /// Rows of every shard: counts are added.
+    Sharded,
+    /// A table of the home shard, where it runs.
+    Single,
+    /// The same rows on every shard: one shard's answer is all of it.
+    Reference,
 }
 
 impl Eq for EachPlan {}
@@ -35,35 +49,52 @@ pub(crate) fn plan(sought: &Sought<'_>) -> Result<EachPlan, String> {
     let (with, returning) = match sought.statement {
         Statement::Update(update) => (&update.with, &update.returning),
         Statement::Delete(delete) => (&delete.with, &delete.returning),
+        Statement::Merge(merge) => (&merge.with, &merge.returning),
         Statement::Insert(insert) if matches!(insert.source, Source::Query(_)) => (&insert.with, &insert.returning),
         _ => return Err("it is no UPDATE, DELETE or INSERT … SELECT".to_owned()),
     };
-    let clock = vet(sought, with, returning)?;
+    let target = target(sought)?;
+    let clock = vet(sought, with, returning, target)?;
     if !facts.key_updates.is_empty() {
         return Err("it sets the shard key".to_owned());
     }
-    match sought.statement {
-        Statement::Insert(_) => stored_with_its_source(sought)?,
-        _ => read_with_target(sought)?,
-    }
+    let sent = match (sought.statement, target) {
+        (Statement::Insert(_), EachTarget::Sharded) => {
+            stored_with_its_source(sought)?;
+            Vec::new()
+        }
+        (Statement::Insert(_), _) => return Err("its rows are those of a query".to_owned()),
+        (Statement::Merge(_), EachTarget::Sharded | EachTarget::Reference) => return Err("it is a MERGE".to_owned()),
+        (_, EachTarget::Sharded) => sent(sought, with)?,
+        (_, target) => all_sent(sought, with, target)?,
+    };
     let binding = match sought.decision {
         Decision::Bound(bound) => bound.bindings.iter().find(|binding| !binding.assigned).cloned(),
         _ => None,
     };
-    Ok(EachPlan { binding, clock, returning: !returning.is_empty() })
+    Ok(EachPlan { binding, clock, returning: !returning.is_empty(), sent, target })
 }
 
 /// What must hold of any write on several shards; whether it names the clock.
-pub(crate) fn vet(sought: &Sought<'_>, with: &With, returning: &[Target]) -> Result<bool, String> {
+pub(crate) fn vet(sought: &Sought<'_>, with: &With, returning: &[Target], target: EachTarget) -> Result<bool, String> {
     let facts = &sought.analyzer.facts;
     if let Some(refusal) = facts.soft.as_ref().or(facts.hard.as_ref()) {
         return Err(refusal.message.clone());
     }
-    if let Some(table) = facts.reference_writes.first().or(facts.single.first()).or(facts.home.first()) {
+    let single = facts.single.first().filter(|_| matches!(sought.statement, Statement::Insert(_)));
+    let reference = facts.reference_writes.first().filter(|_| target != EachTarget::Reference);
+    if let Some(table) = reference.or(single).or(facts.home.first().filter(|_| target != EachTarget::Single)) {
         return Err(format!("\"{table}\" is not sharded"));
+    }
+    if target == EachTarget::Single && facts.locking {
+        return Err("rows are locked where they are".to_owned());
     }
     if with.tables.iter().any(|table| !matches!(table.statement, Statement::Query(_))) {
         return Err("a table of WITH writes".to_owned());
+    }
+    if target == EachTarget::Single {
+        // It runs once.
+        return Ok(false);
     }
     let mut clock = false;
     for (name, volatility) in &facts.calls {
@@ -75,7 +106,11 @@ pub(crate) fn vet(sought: &Sought<'_>, with: &With, returning: &[Target]) -> Res
             && !(FREE.contains(&name.as_str()) && sought.analyzer.blocks == 0)
         {
             return Err(format!("function \"{name}\" is volatile"));
-        } else if *volatility == Some(Volatility::Immutable) && depends_on_order(name) && !facts.reference.is_empty() {
+        } else if *volatility == Some(Volatility::Immutable)
+            && depends_on_order(name)
+            && !facts.reference.is_empty()
+            && target == EachTarget::Sharded
+        {
             return Err(format!("{name}() depends on the order of rows"));
         }
     }
@@ -84,7 +119,7 @@ pub(crate) fn vet(sought: &Sought<'_>, with: &With, returning: &[Target]) -> Res
     }
     let differs = facts.differences.iter().find(|what| match what.as_str() {
         "UPDATE … FROM" | "ON CONFLICT DO NOTHING" | "FOR UPDATE" => false,
-        "LIMIT" | "DISTINCT ON" => !facts.reference.is_empty(),
+        "LIMIT" | "DISTINCT ON" => !facts.reference.is_empty() || target == EachTarget::Reference,
         "DEFAULT" => matches!(sought.statement, Statement::Update(_)) && has_volatile_default(sought),
         what => !what.ends_with("()") && !what.starts_with("the default of"),
     });
@@ -107,17 +142,111 @@ fn has_volatile_default(sought: &Sought<'_>) -> bool {
     })
 }
 
-/// Every sharded table is read only where its key is the written row's.
-fn read_with_target(sought: &Sought<'_>) -> Result<(), String> {
-    let mut uses = sought.analyzer.facts.sharded.iter();
-    let Some(ShardedUse { table, by: UseKey::Term { term: target, .. }, .. }) = uses.next() else {
+/// The relations whose rows are needed wherever they are; all others are read only where their key is the written row's.
+fn sent(sought: &Sought<'_>, with: &With) -> Result<Vec<(String, String)>, String> {
+    let facts = &sought.analyzer.facts;
+    let mut uses = facts.sharded.iter();
+    let Some(ShardedUse { table: written, by: UseKey::Term { term: target, .. }, .. }) = uses.next() else {
         return Err("the written table is not understood".to_owned());
     };
-    let apart = uses.find(|other| match other.by {
-        UseKey::Term { term, region } => !sought.regions().are_equal(region, term, *target),
-        _ => true,
-    });
-    apart.map_or(Ok(()), |other| Err(format!("\"{}\" is not joined to \"{table}\" by their keys", other.table)))
+    if facts.single.contains(written) {
+        return Err(format!("\"{written}\" is the name of two tables"));
+    }
+    let apart: Vec<&String> = uses
+        .filter(|other| match other.by {
+            UseKey::Term { term, region } => !sought.regions().are_equal(region, term, *target),
+            _ => true,
+        })
+        .map(|other| &other.table)
+        .collect();
+    // What is read apart and not named is read by a view.
+    let by_view = apart.iter().any(|table| !facts.relations.iter().any(|relation| is_table(relation) && relation.name == **table));
+    let mut sent = Vec::new();
+    for relation in &facts.relations {
+        let needed = match relation.placement {
+            Placement::Single => true,
+            Placement::Reference => false,
+            Placement::Sharded { .. } if is_table(relation) => apart.contains(&&relation.name),
+            Placement::Sharded { .. } => by_view,
+        };
+        if needed {
+            can_be_sent(sought, with, relation)?;
+            sent.push((relation.schema.clone(), relation.name.clone()));
+        }
+    }
+    if sent.is_empty() && !(apart.is_empty() && facts.single.is_empty()) {
+        return Err("what it reads of other shards is not understood".to_owned());
+    }
+    let picks = facts.differences.iter().find(|what| matches!(what.as_str(), "LIMIT" | "DISTINCT ON"));
+    let local = facts.sharded.len() > 1 + apart.len() || !facts.reference.is_empty();
+    if let Some(what) = picks.filter(|_| !sent.is_empty() && local) {
+        return Err(format!("{what} may choose other rows on each shard"));
+    }
+    Ok(sent)
+}
+
+/// Everything that is not on every shard, or for a table of the home shard, not there.
+fn all_sent(sought: &Sought<'_>, with: &With, target: EachTarget) -> Result<Vec<(String, String)>, String> {
+    let mut sent = Vec::new();
+    for relation in &sought.analyzer.facts.relations {
+        let needed = match relation.placement {
+            Placement::Sharded { .. } => true,
+            Placement::Single => target == EachTarget::Reference,
+            Placement::Reference => false,
+        };
+        if needed {
+            can_be_sent(sought, with, relation)?;
+            sent.push((relation.schema.clone(), relation.name.clone()));
+        }
+    }
+    if sent.is_empty() && target == EachTarget::Single { Err("it is on the home shard".to_owned()) } else { Ok(sent) }
+}
+
+fn target(sought: &Sought<'_>) -> Result<EachTarget, String> {
+    let name = match sought.statement {
+        Statement::Update(update) => &update.table,
+        Statement::Delete(delete) => &delete.table,
+        Statement::Insert(insert) => &insert.table,
+        Statement::Merge(merge) => &merge.table,
+        Statement::Query(_) => return Err("it is a query".to_owned()),
+    };
+    let relation = sought.analyzer.planner.relation(name).filter(|relation| is_table(relation));
+    match relation.map(|relation| &relation.placement) {
+        Some(Placement::Sharded { .. }) => Ok(EachTarget::Sharded),
+        Some(Placement::Single) => Ok(EachTarget::Single),
+        Some(Placement::Reference) => Ok(EachTarget::Reference),
+        None => Err(format!("\"{}\" is no table that the proxy knows", name.name)),
+    }
+}
+
+fn is_table(relation: &Relation) -> bool {
+    matches!(relation.kind, RelationKind::Table | RelationKind::PartitionedTable)
+}
+
+/// A relation is sent as a table of WITH that has its name: nothing else may have it, and no schema may stand before it.
+fn can_be_sent(sought: &Sought<'_>, with: &With, relation: &Relation) -> Result<(), String> {
+    let facts = &sought.analyzer.facts;
+    let name = &relation.name;
+    if facts.locking {
+        return Err(format!("rows of \"{name}\" are locked where they are"));
+    }
+    let twice = facts.relations.iter().filter(|other| other.name == *name).count() > 1;
+    if twice || with.tables.iter().any(|table| table.name == *name) || relation.columns.is_empty() {
+        return Err(format!("\"{name}\" is the name of two relations"));
+    }
+    let mut cursor = sought.whole;
+    while !cursor.at_end() {
+        let after_dot = cursor.accept_mark(b'.');
+        let mut ahead = cursor;
+        if after_dot && ahead.any_name().is_some_and(|found| found == *name) {
+            return Err(format!("\"{name}\" is named with a schema"));
+        }
+        if !after_dot && cursor.is_word("only") {
+            return Err("ONLY is used".to_owned());
+        }
+        cursor.advance();
+    }
+    Ok(())
 }
 
 /// INSERT … SELECT: each row's key is the key of the row that it is made of, in a table of the SELECT's own FROM.
@@ -141,6 +270,9 @@ fn stored_with_its_source(sought: &Sought<'_>) -> Result<(), String> {
 impl EachPlan {
     /// The shards that have rows it may touch.
     pub(crate) fn shards(&self, values: &Values<'_>, map: &ShardMap) -> Result<Vec<ShardId>, Refusal> {
+        if self.target == EachTarget::Single {
+            return Ok(vec![map.home]);
+        }
         refuse_moments(values)?;
         let every = || map.shards.iter().map(|shard| shard.id).collect();
         let Some(binding) = &self.binding else { return Ok(every()) };

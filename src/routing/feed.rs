@@ -9,12 +9,13 @@ use crate::sql::ast::{Body, Expr, Insert, Source, Statement, Target, walk};
 use crate::sql::clock::CLOCK;
 use crate::sql::cursor::{Cursor, Tokens};
 use crate::sql::splice::{Replacement, Spliced};
+use crate::topology::Placement;
 use crate::topology::schema::{Relation, RelationKind, Volatility};
 
 /// Where the parts of the statement stand, in tokens, and what its rows become.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedPlan {
-    pub key: CopyKey,
+    pub target: FeedTarget,
     pub schema: String,
     pub table: String,
     /// The columns that are given, in order; of a statement that does not name them all of the table.
@@ -24,6 +25,17 @@ pub struct FeedPlan {
     source: Range<usize>,
     tail: Range<usize>,
     pub returning: bool,
+}
+
+/// Where the rows go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FeedTarget {
+    /// Each to the shard of its key.
+    ByKey(CopyKey),
+    /// A table of the home shard.
+    Home,
+    /// A reference table: to every shard, the defaults of the other columns made once.
+    Every { alias: Option<String> },
 }
 
 /// The plan, or why the statement is none of these.
@@ -39,8 +51,8 @@ pub(crate) fn plan(sought: &Sought<'_>) -> Result<FeedPlan, String> {
         return Err("its rows have DEFAULT".to_owned());
     }
     let facts = &sought.analyzer.facts;
-    if let Some(table) = facts.reference_writes.first() {
-        return Err(format!("\"{table}\" is a reference table"));
+    if facts.locking {
+        return Err("rows are locked where they are".to_owned());
     }
     let relation = sought.analyzer.planner.relation(&insert.table).filter(|relation| is_table(relation));
     let relation = relation.ok_or_else(|| "it is not into a table".to_owned())?;
@@ -52,10 +64,17 @@ pub(crate) fn plan(sought: &Sought<'_>) -> Result<FeedPlan, String> {
     if (1..columns.len()).any(|at| columns.get(..at).is_some_and(|before| columns.get(at).is_some_and(|column| before.contains(column)))) {
         return Err("a column is given in parts".to_owned());
     }
-    let key = CopyKey::of(relation, &columns).ok_or_else(|| "its columns do not name the shard key".to_owned())?;
+    let target = match relation.placement {
+        Placement::Sharded { .. } => {
+            FeedTarget::ByKey(CopyKey::of(relation, &columns).ok_or_else(|| "its columns do not name the shard key".to_owned())?)
+        }
+        Placement::Single => FeedTarget::Home,
+        Placement::Reference if has_word(sought.whole, "overriding") => return Err("OVERRIDING is used".to_owned()),
+        Placement::Reference => FeedTarget::Every { alias: insert.alias.clone() },
+    };
     let parts = Parts::find(sought.whole).ok_or_else(|| "its parts are not found in the text".to_owned())?;
     Ok(FeedPlan {
-        key,
+        target,
         schema: relation.schema.clone(),
         table: relation.name.clone(),
         columns,
@@ -65,6 +84,16 @@ pub(crate) fn plan(sought: &Sought<'_>) -> Result<FeedPlan, String> {
         tail: parts.tail,
         returning: !insert.returning.is_empty(),
     })
+}
+
+fn has_word(mut cursor: Cursor<'_>, word: &str) -> bool {
+    while !cursor.at_end() {
+        if cursor.is_word(word) {
+            return true;
+        }
+        cursor.advance();
+    }
+    false
 }
 
 fn is_table(relation: &Relation) -> bool {
@@ -196,11 +225,19 @@ impl FeedPlan {
         Some(source)
     }
 
-    /// The INSERT of rows that are written as VALUES.
+    /// The INSERT of rows that are written as VALUES; `head` is what it says before them, where that is not what the client said.
     #[must_use]
-    pub fn insert(&self, (text, tokens): (&[u8], &Tokens<'_>), parameters: &[Replacement], rows: &[u8]) -> Option<Spliced> {
+    pub fn insert(
+        &self,
+        (text, tokens): (&[u8], &Tokens<'_>),
+        parameters: &[Replacement],
+        (head, rows): (Option<&str>, &[u8]),
+    ) -> Option<Spliced> {
         let mut insert = Spliced::default();
-        insert.keep(text, tokens.span(self.head.clone())?, parameters);
+        match head {
+            Some(head) => insert.insert(head.as_bytes()),
+            None => insert.keep(text, tokens.span(self.head.clone())?, parameters),
+        }
         insert.insert(b" VALUES ");
         insert.insert(rows);
         if let Some(span) = tokens.span(self.tail.clone()) {

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::routing::decide::{Binding, Decision};
-use crate::routing::each::{self, refuse_moments};
+use crate::routing::each::{self, EachTarget, refuse_moments};
 use crate::routing::feed;
 use crate::routing::refusal::Refusal;
 use crate::routing::route::Values;
@@ -63,7 +63,7 @@ pub(crate) fn plan(sought: &Sought<'_>) -> Result<Spread, String> {
 }
 
 fn rows(sought: &Sought<'_>, insert: &Insert, binding: &Binding) -> Result<SplitPlan, String> {
-    let clock = each::vet(sought, &insert.with, &insert.returning)?;
+    let clock = each::vet(sought, &insert.with, &insert.returning, EachTarget::Sharded)?;
     let ([set], Source::Query(_), true) = (binding.sets.as_slice(), &insert.source, insert.with.tables.is_empty()) else {
         return Err("its rows are not plain VALUES".to_owned());
     };

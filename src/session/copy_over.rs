@@ -211,7 +211,7 @@ impl Session {
                 first_bytes: if binary && !first { BINARY_HEADER_BYTES } else { 0 },
                 trailer: binary && !last,
             };
-            match self.part_of(*shard, Keep { description: first, collect: false, copy }).await {
+            match self.part_of(*shard, Keep { description: first, copy, ..Keep::default() }).await {
                 Ok(Part { error: Some(error), .. }) if result.is_ok() => {
                     result = Err(Failure::Report(error));
                     self.cancel.slot.cancel().await;

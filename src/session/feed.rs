@@ -3,10 +3,11 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::backend::Reply;
+use crate::backend::settings::quoted_identifier;
 use crate::execute::ask::ask_value;
 use crate::execute::part::{Keep, Part};
-use crate::routing::copy::RowTarget;
-use crate::routing::feed::FeedPlan;
+use crate::routing::copy::{CopyKey, RowTarget};
+use crate::routing::feed::{FeedPlan, FeedTarget};
 use crate::session::Session;
 use crate::session::failure::Failure;
 use crate::session::prepared::Prepared;
@@ -22,10 +23,10 @@ use crate::wire::reader::Reader;
 use crate::wire::{PlainError, SqlState, error_body, from_client, to_server};
 
 /// Rows of one INSERT that may be held.
-const FEED_BYTES_MAX: usize = 256 * 1024 * 1024;
+pub(super) const FEED_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// A column's value as text, `None` for null.
-type Field<'a> = Option<&'a [u8]>;
+pub(super) type Field<'a> = Option<&'a [u8]>;
 
 impl Session {
     /// The texts that insert the rows of the statement's query, one for each shard that has some.
@@ -44,13 +45,16 @@ impl Session {
             None => Vec::new(),
         };
         let source = plan.source(text, &tokens, &parameters).ok_or_else(lost)?;
-        let query = self.typed_query(plan, &source).await?;
+        let (query, head) = self.typed_query(plan, &source).await?;
         let answer = self.answer_of(&query).await?;
         let rows: Vec<BytesMut> = messages(answer);
         let mut shares: Vec<Share> = Vec::new();
         for (place, row) in rows.iter().enumerate() {
             let fields = fields(row.get(HEADER_BYTES..).unwrap_or_default()).unwrap_or_default();
-            let shard = self.shard_of_row(plan, &fields)?;
+            let shard = match &plan.target {
+                FeedTarget::ByKey(key) => self.shard_of_row(key, &fields)?,
+                FeedTarget::Home | FeedTarget::Every { .. } => self.pools.map.home,
+            };
             let share = match shares.iter().position(|share| share.shard == shard) {
                 Some(at) => shares.get_mut(at),
                 None => {
@@ -65,19 +69,27 @@ impl Session {
         shares.sort_by_key(|share| share.shard);
         let mut parts = Vec::with_capacity(shares.len());
         for share in &shares {
-            parts.push((share.shard, plan.insert((text, &tokens), &parameters, &share.rows).ok_or_else(lost)?));
+            let insert = plan.insert((text, &tokens), &parameters, (head.as_deref(), &share.rows)).ok_or_else(lost)?;
+            parts.push((share.shard, insert));
+        }
+        let described = row_description(&whole).freeze();
+        if let (FeedTarget::Every { .. }, [(home, insert)]) = (&plan.target, parts.as_slice()) {
+            let others =
+                self.home_first().into_iter().filter(|shard| shard != home).map(|shard| (shard, insert.clone())).collect::<Vec<_>>();
+            parts.extend(others);
+            return Ok(Texts { parts, order: None, returning: plan.returning, described, first_only: true });
         }
         let order = shares.into_iter().map(|share| share.places).collect();
-        Ok(Texts { parts, order: Some(order), returning: plan.returning, described: row_description(&whole) })
+        Ok(Texts { parts, order: Some(order), returning: plan.returning, described, first_only: false })
     }
 
-    fn shard_of_row(&self, plan: &FeedPlan, fields: &[Field<'_>]) -> Result<ShardId, Failure> {
-        let field = match fields.get(plan.key.place()) {
+    fn shard_of_row(&self, key: &CopyKey, fields: &[Field<'_>]) -> Result<ShardId, Failure> {
+        let field = match fields.get(key.place()) {
             Some(Some(value)) => KeyField::Text((*value).into()),
             Some(None) => KeyField::Null,
             None => KeyField::Default,
         };
-        match plan.key.target(&field, self.settings.other_encoding, &self.pools.map) {
+        match key.target(&field, self.settings.other_encoding, &self.pools.map) {
             RowTarget::Shard(shard) => Ok(shard),
             RowTarget::AnyShard => Ok(self.pools.map.home),
             RowTarget::Refused(refusal) => Err(Failure::report(refusal)),
@@ -117,7 +129,8 @@ impl Session {
     }
 
     /// The query with each column of the type it is stored as: what an assignment makes of it, not what its text would be read as.
-    async fn typed_query(&mut self, plan: &FeedPlan, source: &Spliced) -> Result<Vec<u8>, Failure> {
+    /// For a reference table also with the defaults of the columns that are not given, and the INSERT's head that names them all.
+    async fn typed_query(&mut self, plan: &FeedPlan, source: &Spliced) -> Result<(Vec<u8>, Option<String>), Failure> {
         let described = self.describe_at_home(&source.text, &[]).await?;
         let given = column_types(&row_description(&described)).unwrap_or_default();
         let names = plan
@@ -125,15 +138,53 @@ impl Session {
             .get(..given.len())
             .ok_or_else(|| Failure::plain(SqlState::SYNTAX_ERROR, "INSERT has more expressions than target columns"))?;
         let stored = self.stored_types(plan, names).await?;
-        if stored.len() == given.len() && stored.iter().zip(&given).all(|((oid, _), given)| oid == given) {
-            return Ok(source.text.clone());
+        let defaults = match &plan.target {
+            FeedTarget::Every { .. } => self.defaults(plan, names).await?,
+            _ => Vec::new(),
+        };
+        let head = match &plan.target {
+            FeedTarget::Every { alias } if !defaults.is_empty() => {
+                let alias = alias.as_ref().map(|alias| format!(" AS {}", quoted_identifier(alias))).unwrap_or_default();
+                let all = names.iter().chain(defaults.iter().map(|(name, _)| name)).map(|name| quoted_identifier(name));
+                let columns = all.collect::<Vec<_>>().join(", ");
+                let table = format!("{}.{}", quoted_identifier(&plan.schema), quoted_identifier(&plan.table));
+                Some(format!("INSERT INTO {table}{alias} ({columns}) OVERRIDING SYSTEM VALUE"))
+            }
+            _ => None,
+        };
+        if defaults.is_empty() && stored.len() == given.len() && stored.iter().zip(&given).all(|((oid, _), given)| oid == given) {
+            return Ok((source.text.clone(), head));
         }
-        let columns: Vec<String> = stored.iter().enumerate().map(|(at, (_, name))| format!("shardyard_rows.c{at}::{name}")).collect();
+        let mut columns: Vec<String> = stored.iter().enumerate().map(|(at, (_, name))| format!("shardyard_rows.c{at}::{name}")).collect();
+        columns.extend(defaults.into_iter().map(|(_, default)| default));
         let aliases: Vec<String> = (0..stored.len()).map(|at| format!("c{at}")).collect();
         let mut query = format!("SELECT {} FROM (", columns.join(", ")).into_bytes();
         query.extend_from_slice(&source.text);
         query.extend_from_slice(format!("\n) AS shardyard_rows ({})", aliases.join(", ")).as_bytes());
-        Ok(query)
+        Ok((query, head))
+    }
+
+    /// The defaults of a table's columns other than these: name and expression.
+    async fn defaults(&mut self, plan: &FeedPlan, names: &[String]) -> Result<Vec<(String, String)>, Failure> {
+        let names: Vec<String> = names.iter().map(|name| quoted(name.as_bytes())).collect();
+        let sql = format!(
+            "select pg_catalog.string_agg(a.attname || chr(1) || case when a.attidentity <> '' then 'nextval(' || pg_catalog.quote_literal( \
+               pg_catalog.pg_get_serial_sequence(pg_catalog.quote_ident(s.nspname) || '.' || pg_catalog.quote_ident(c.relname), a.attname)) || ')' \
+               else pg_catalog.replace(pg_catalog.pg_get_expr(d.adbin, d.adrelid), '::regclass', '') end, chr(2) order by a.attnum) \
+             from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid = a.attrelid \
+             join pg_catalog.pg_namespace s on s.oid = c.relnamespace \
+             left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum \
+             where c.relname = {} and s.nspname = {} and a.attnum > 0 and not a.attisdropped and a.attgenerated = '' \
+               and (a.attidentity <> '' or d.adbin is not null) and a.attname <> all (array[{}]::pg_catalog.text[])",
+            quoted(plan.table.as_bytes()),
+            quoted(plan.schema.as_bytes()),
+            names.join(", "),
+        );
+        let at = self.link_home().await?;
+        let Some(link) = self.links.get_mut(at) else { return Ok(Vec::new()) };
+        let answer = ask_value(&mut link.server, &sql).await?.unwrap_or_default();
+        let pairs = answer.split('\u{2}').filter_map(|column| column.split_once('\u{1}'));
+        Ok(pairs.map(|(name, default)| (name.to_owned(), default.to_owned())).collect())
     }
 
     /// The types of a table's columns: oid and name.
@@ -160,7 +211,7 @@ impl Session {
     }
 
     /// Runs a query of ours as if the client had sent it, and takes its rows back.
-    async fn answer_of(&mut self, query: &[u8]) -> Result<BytesMut, Failure> {
+    pub(super) async fn answer_of(&mut self, query: &[u8]) -> Result<BytesMut, Failure> {
         let before = self.client.output.len();
         if self.scan.scan(query, self.settings.standard_strings).is_err() {
             return Err(Failure::plain(SqlState::INTERNAL_ERROR, "the query of the statement has no tokens"));
@@ -251,18 +302,23 @@ struct Share {
 impl Share {
     fn push(&mut self, place: usize, fields: &[Field<'_>]) {
         self.places.push(place);
-        self.rows.extend_from_slice(if self.rows.is_empty() { b"(" } else { b", (" });
-        for (at, field) in fields.iter().enumerate() {
-            if at > 0 {
-                self.rows.push(b',');
-            }
-            match field {
-                Some(value) => quote_into(&mut self.rows, value),
-                None => self.rows.extend_from_slice(b"NULL"),
-            }
-        }
-        self.rows.push(b')');
+        push_row(&mut self.rows, fields);
     }
+}
+
+/// One more row of VALUES.
+pub(super) fn push_row(rows: &mut Vec<u8>, fields: &[Field<'_>]) {
+    rows.extend_from_slice(if rows.is_empty() { b"(" } else { b", (" });
+    for (at, field) in fields.iter().enumerate() {
+        if at > 0 {
+            rows.push(b',');
+        }
+        match field {
+            Some(value) => quote_into(rows, value),
+            None => rows.extend_from_slice(b"NULL"),
+        }
+    }
+    rows.push(b')');
 }
 
 /// A value as a literal that means the same whatever `standard_conforming_strings` says.
@@ -278,7 +334,7 @@ pub(super) fn quote_into(out: &mut Vec<u8>, value: &[u8]) {
     out.push(b'\'');
 }
 
-fn quoted(value: &[u8]) -> String {
+pub(super) fn quoted(value: &[u8]) -> String {
     let mut out = Vec::new();
     quote_into(&mut out, value);
     String::from_utf8_lossy(&out).into_owned()

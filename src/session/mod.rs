@@ -19,6 +19,7 @@ mod prepared;
 mod query;
 mod reported;
 mod scatter;
+mod send_tables;
 mod settings;
 pub mod shared;
 mod spread;

@@ -5,12 +5,13 @@ use bytes::{Bytes, BytesMut};
 use crate::backend::Reply;
 use crate::execute::ask::ask_value;
 use crate::execute::part::{Keep, Part, take_part};
-use crate::routing::each::EachPlan;
+use crate::routing::each::{EachPlan, EachTarget};
 use crate::routing::split::Split;
 use crate::routing::{Access, Route};
 use crate::session::Session;
 use crate::session::commands::not_yet;
 use crate::session::failure::Failure;
+use crate::session::feed::row_description;
 use crate::session::prepared::Prepared;
 use crate::session::spread::SpreadPortal;
 use crate::sql::clock::Moment;
@@ -27,7 +28,9 @@ pub(super) struct Texts {
     pub(super) order: Option<Vec<Vec<usize>>>,
     pub(super) returning: bool,
     /// RowDescription, for the case that no shard has a part.
-    pub(super) described: BytesMut,
+    pub(super) described: Bytes,
+    /// All shards did the same: the first one's answer is the answer.
+    pub(super) first_only: bool,
 }
 
 /// How the texts are sent.
@@ -78,19 +81,37 @@ impl Session {
 
     async fn texts(&mut self, text: &[u8], route: &Route, bound: Option<(&Prepared, &Bytes)>) -> Result<Texts, Failure> {
         match route {
-            Route::Each { plan, shards } => self.texts_of_each(text, plan, shards).await,
+            Route::Each { plan, shards } => self.texts_of_each((text, plan), shards, bound).await,
             Route::Split(split) => self.texts_of_split(text, split).await,
             Route::Feed(plan) => self.texts_of_feed((text, plan), bound).await,
             _ => Err(not_yet("this write on several shards", "Send one statement for each key.")),
         }
     }
 
-    async fn texts_of_each(&mut self, text: &[u8], plan: &EachPlan, shards: &[ShardId]) -> Result<Texts, Failure> {
+    async fn texts_of_each(
+        &mut self,
+        (text, plan): (&[u8], &EachPlan),
+        shards: &[ShardId],
+        bound: Option<(&Prepared, &Bytes)>,
+    ) -> Result<Texts, Failure> {
         let replacements = if plan.clock { self.clock_replacements(text).await? } else { Vec::new() };
         let mut spliced = Spliced::default();
-        spliced.keep(text, 0..text.len(), &replacements);
-        let parts = shards.iter().map(|shard| (*shard, spliced.clone())).collect();
-        Ok(Texts { parts, order: None, returning: plan.returning, described: BytesMut::new() })
+        let mut described = Bytes::new();
+        if plan.sent.is_empty() {
+            spliced.keep(text, 0..text.len(), &replacements);
+        } else {
+            // PostgreSQL judges the statement over the tables themselves, and names them in its columns.
+            let types = bound.map(|(prepared, _)| prepared.statement.types.to_vec()).unwrap_or_default();
+            described = row_description(&self.describe_at_home(text, &types).await?).freeze();
+            let (place, sent) = self.sent_tables(text, &plan.sent).await?;
+            spliced.keep(text, 0..place, &replacements);
+            spliced.insert(&sent);
+            spliced.keep(text, place..text.len(), &replacements);
+        }
+        let first_only = plan.target == EachTarget::Reference;
+        let order = if first_only { self.home_first() } else { shards.to_vec() };
+        let parts = order.into_iter().map(|shard| (shard, spliced.clone())).collect();
+        Ok(Texts { parts, order: None, returning: plan.returning, described, first_only })
     }
 
     async fn texts_of_split(&mut self, text: &[u8], split: &Split) -> Result<Texts, Failure> {
@@ -100,7 +121,7 @@ impl Session {
         let parts =
             parts.ok_or_else(|| Failure::plain(SqlState::INTERNAL_ERROR, "the rows of the statement are not where its plan has them"))?;
         let order = split.parts.iter().map(|(_, rows)| rows.clone()).collect();
-        Ok(Texts { parts, order: Some(order), returning: split.plan.returning, described: BytesMut::new() })
+        Ok(Texts { parts, order: Some(order), returning: split.plan.returning, described: Bytes::new(), first_only: false })
     }
 
     /// One moment for all shards: the home shard's, in the client's transaction.
@@ -130,9 +151,16 @@ impl Session {
         let mut result = Ok(());
         for (order, (shard, spliced)) in texts.parts.iter().enumerate() {
             // Once it has failed, the other shards' rows are nobody's.
-            let keep = Keep { description: order == 0, collect: texts.order.is_some() || result.is_err(), ..Keep::default() };
+            let silent = texts.first_only && order > 0;
+            let keep = Keep {
+                description: order == 0,
+                described: texts.described.clone(),
+                collect: texts.order.is_some() || result.is_err() || silent,
+                ..Keep::default()
+            };
             match self.part_of(*shard, keep).await {
                 Ok(Part { error: Some(error), .. }) if result.is_ok() => result = Err(Failure::report(placed(*error, text, spliced))),
+                Ok(_) if silent => {}
                 Ok(part) => answers.push(part),
                 Err(failure) if result.is_ok() => result = Err(failure),
                 Err(_) => {}

@@ -1,12 +1,13 @@
 //! What this process knows of the cluster right now: the shard map and the schema, and the way to ask for news.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::catalog::{TableRule, TableRules};
-use crate::topology::{Schema, ShardMap};
+use crate::topology::{MapVersion, Schema, ShardMap};
 
 /// Requests that may wait for the learner; more callers wait.
 const REQUESTS_MAX: usize = 1024;
@@ -27,6 +28,9 @@ pub enum Request {
 pub struct View {
     map: ArcSwap<ShardMap>,
     schema: ArcSwap<Schema>,
+    /// Of the two above, for those who only ask whether something is new.
+    map_version: AtomicU64,
+    schema_version: AtomicU64,
     rules: ArcSwap<TableRules>,
     requests: mpsc::Sender<Request>,
 }
@@ -36,7 +40,15 @@ impl View {
     #[must_use]
     pub fn new(map: Arc<ShardMap>, schema: Arc<Schema>, rules: Arc<TableRules>) -> (Arc<Self>, mpsc::Receiver<Request>) {
         let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
-        (Arc::new(Self { map: ArcSwap::new(map), schema: ArcSwap::new(schema), rules: ArcSwap::new(rules), requests }), receiver)
+        let view = Self {
+            map_version: AtomicU64::new(map.version.0),
+            schema_version: AtomicU64::new(schema.version),
+            map: ArcSwap::new(map),
+            schema: ArcSwap::new(schema),
+            rules: ArcSwap::new(rules),
+            requests,
+        };
+        (Arc::new(view), receiver)
     }
 
     #[must_use]
@@ -59,11 +71,27 @@ impl View {
     }
 
     pub fn publish_map(&self, map: Arc<ShardMap>) {
+        let version = map.version.0;
         self.map.store(map);
+        self.map_version.store(version, Ordering::Release);
     }
 
     pub fn publish_schema(&self, schema: Arc<Schema>) {
+        let version = schema.version;
         self.schema.store(schema);
+        self.schema_version.store(version, Ordering::Release);
+    }
+
+    /// The version of [`View::map`], without its count of references.
+    #[must_use]
+    pub fn map_version(&self) -> MapVersion {
+        MapVersion(self.map_version.load(Ordering::Acquire))
+    }
+
+    /// The version of [`View::schema`].
+    #[must_use]
+    pub fn schema_version(&self) -> u64 {
+        self.schema_version.load(Ordering::Acquire)
     }
 
     /// Returns when the schema has been read again. Cancel safe.

@@ -25,6 +25,9 @@ pub(crate) enum Command {
     Serve {
         #[command(flatten)]
         config: Config,
+        /// Leave the terminal's session, as a daemon does
+        #[arg(long, hide = true)]
+        new_session: bool,
     },
     /// Look for everything that would not work: configuration, servers, roles, versions, schema; exit code 3 when there is something
     Check {

@@ -25,7 +25,7 @@ pub fn run() -> Result<u8> {
     let arguments = Arguments::parse();
     match arguments.command {
         Command::Dev { command } => block_on(dev::run(command)),
-        Command::Serve { config } => serve::run(&config.config),
+        Command::Serve { config, new_session } => serve::run(&config.config, new_session),
         Command::Check { config, json } => block_on(check::run(&config.config, json)),
         Command::Upgrade { config, dry_run } => block_on(upgrade::run(&config.config, dry_run)),
         Command::Shard { command: ShardCommand::List { config, json } } => block_on(shard::list(&config.config, json)),

@@ -2,15 +2,18 @@
 
 use std::path::Path;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use tracing::warn;
 use tracing_subscriber::EnvFilter;
 
 use crate::{config, proxy};
 
 /// Reads the configuration and runs the proxy until it is told to stop.
-pub(crate) fn run(folder: &Path) -> Result<u8> {
+pub(crate) fn run(folder: &Path, new_session: bool) -> Result<u8> {
     start_logging();
+    if new_session {
+        nix::unistd::setsid().context("leaving the session")?;
+    }
     let mut options = config::read(folder, None).map_err(|mistakes| anyhow!("the configuration is wrong:\n{mistakes}"))?;
     if let Err(error) = config::check_file_limit(&options) {
         // Refused with 53300 is better than refused by the system.

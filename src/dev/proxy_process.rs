@@ -1,4 +1,4 @@
-//! The proxy as a child process: `shardyard serve` in its own process group, so that Ctrl-C reaches `dev up` first.
+//! The proxy as a child process: `shardyard serve` in a session of its own, so that Ctrl-C reaches `dev up` first.
 
 use std::fs::OpenOptions;
 use std::time::Duration;
@@ -24,8 +24,9 @@ pub async fn start(folder: &Folder, record: &Record) -> Result<Child, DevError> 
     let again = log.try_clone().map_err(DevError::file("cannot open", &log_path))?;
     let program = std::env::current_exe().map_err(|source| DevError::Spawn { program: "shardyard serve".to_owned(), source })?;
     let mut command = Command::new(program);
-    command.arg("serve").arg("--config").arg(folder.config()).current_dir(folder.path());
-    command.stdin(std::process::Stdio::null()).stdout(log).stderr(again).process_group(0);
+    // A session of its own, as PostgreSQL's processes have: Ctrl-C is for us, and the kernel's scheduler gives each session its share.
+    command.args(["serve", "--new-session", "--config"]).arg(folder.config()).current_dir(folder.path());
+    command.stdin(std::process::Stdio::null()).stdout(log).stderr(again);
     let mut child = command.spawn().map_err(|source| DevError::Spawn { program: "shardyard serve".to_owned(), source })?;
     if let Some(pid) = child.id() {
         let path = folder.proxy_pid();

@@ -22,6 +22,8 @@ pub struct ClientIo {
     pub output: BytesMut,
     /// The client has closed its sending side.
     pub closed: bool,
+    /// Something of a reply was sent, or will be.
+    pub replied: bool,
     /// Replies stay in `output` until it is known that all shards agree; a long one is sent all the same.
     pub corked: bool,
     /// What is written to `output` is for the session itself: nothing of it is sent.
@@ -31,7 +33,7 @@ pub struct ClientIo {
 impl ClientIo {
     #[must_use]
     pub fn new(stream: Stream) -> Self {
-        Self { stream, input: BytesMut::new(), output: BytesMut::new(), closed: false, corked: false, kept: false }
+        Self { stream, input: BytesMut::new(), output: BytesMut::new(), closed: false, replied: false, corked: false, kept: false }
     }
 
     /// Waits for more input; `false` at the end of the stream. While it waits, empty buffers hold no memory. Cancel safe.

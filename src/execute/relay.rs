@@ -110,7 +110,9 @@ pub async fn relay(
 ) -> Result<Outcome, RelayError> {
     let mut outcome = Outcome::default();
     loop {
-        if scan(&mut client.output, server, &mut outcome, names)? {
+        let ended = scan(&mut client.output, server, &mut outcome, names)?;
+        client.replied |= !client.output.is_empty();
+        if ended {
             if !server.output.is_empty() {
                 server.send().await.map_err(|_| RelayError::Server { last_words: None, cut: false })?;
             }

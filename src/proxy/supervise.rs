@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -67,6 +67,7 @@ pub(super) async fn supervise(options: Options) -> anyhow::Result<()> {
         _ = interrupt.recv() => info!("SIGINT: draining"),
     }
     drop(listeners);
+    shared.ending.store(true, Ordering::Relaxed);
     drain(workers).await;
     Ok(())
 }

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 
 use crate::backend::Reply;
 use crate::backend::connection::ServerConnection;
-use crate::execute::relay::{Outcome, Progress, relay};
+use crate::execute::relay::{Outcome, Progress, RelayError, relay};
 use crate::routing::{Access, ParameterValues, Plan, Values};
 use crate::session::Session;
 use crate::session::failure::{End, Failure};
@@ -39,15 +39,21 @@ impl Session {
             return Ok(false);
         }
         let mut input = std::mem::take(&mut self.client.input);
-        let started = self.start_express(&input).is_some();
-        if started {
+        if self.start_express(&input).is_none() {
+            self.client.input = input;
+            return Ok(false);
+        }
+        self.client.replied = false;
+        let finished = self.finish_express().await?;
+        if !finished {
+            input.unsplit(std::mem::take(&mut self.client.input));
+            self.client.input = input;
+        } else if self.client.input.is_empty() {
+            // Its memory serves the next statement.
             input.clear();
+            self.client.input = input;
         }
-        self.client.input = input;
-        if started {
-            self.finish_express().await?;
-        }
-        Ok(started)
+        Ok(finished)
     }
 
     /// Queues the statement on a link of its own.
@@ -124,7 +130,7 @@ impl Session {
             if access == Access::Read && servers.has_replicas() { servers.reader(self.read_moment(shard)) } else { &servers.primary };
         let server = pool.try_acquire()?;
         let ready =
-            server.schema_version == self.shared.view.schema().version && std::sync::Arc::ptr_eq(&self.settings.current, &server.settings);
+            server.schema_version == self.shared.view.schema_version() && std::sync::Arc::ptr_eq(&self.settings.current, &server.settings);
         if !ready {
             server.release();
             return None;
@@ -139,9 +145,9 @@ impl Session {
         self.links.push(link);
     }
 
-    /// Relays the reply and gives the connection back.
-    async fn finish_express(&mut self) -> Result<(), End> {
-        let Some(link) = self.links.first_mut() else { return Ok(()) };
+    /// Relays the reply and gives the connection back; `false`: it was a read, and its replica is gone before it said anything.
+    async fn finish_express(&mut self) -> Result<bool, End> {
+        let Some(link) = self.links.first_mut() else { return Ok(true) };
         match relay(&mut self.client, &mut link.server, &self.statements).await {
             Ok(outcome) if is_plain(&outcome, &link.server) && !self.cancel.slot.leave(&link.server.identity) => {
                 if let Some(link) = self.links.pop() {
@@ -150,18 +156,22 @@ impl Session {
                         self.note_write(link.shard);
                     }
                 }
-                Ok(())
+                Ok(true)
+            }
+            Err(error @ RelayError::Server { .. }) if !link.primary && !self.client.replied => {
+                drop(self.lose(0, error));
+                Ok(false)
             }
             outcome => Box::pin(self.finish_slowly(outcome)).await,
         }
     }
 
     /// As the long way ends, when something has happened besides the statement's success.
-    async fn finish_slowly(&mut self, outcome: Result<Outcome, crate::execute::relay::RelayError>) -> Result<(), End> {
+    async fn finish_slowly(&mut self, outcome: Result<Outcome, RelayError>) -> Result<bool, End> {
         let result = match outcome {
             Ok(outcome) if outcome.progress == Progress::Done => self.follow_outcome(0, outcome).await,
             // No statement that takes this way asks for COPY data.
-            Ok(_) => Err(self.lose(0, crate::execute::relay::RelayError::Protocol('G'))),
+            Ok(_) => Err(self.lose(0, RelayError::Protocol('G'))),
             Err(error) => Err(self.lose(0, error)),
         };
         if let Err(failure) = result {
@@ -169,7 +179,7 @@ impl Session {
             self.roll_back_links().await;
             self.ready();
         }
-        Ok(())
+        Ok(true)
     }
 
     async fn follow_outcome(&mut self, at: usize, outcome: Outcome) -> Result<(), Failure> {

@@ -98,7 +98,7 @@ impl Session {
         };
         self.cancel.slot.enter(&server.identity);
         let mut link = Link { shard, primary, wrote: false, unsynced: false, broken: false, temporary: false, server };
-        let schema_version = self.shared.view.schema().version;
+        let schema_version = self.shared.view.schema_version();
         let mut ready = Ok(());
         if link.server.schema_version != schema_version {
             ready = forget_prepared(&mut link.server).await;
@@ -117,9 +117,8 @@ impl Session {
 
     /// Takes the newest map, unless servers of the present one are held.
     pub(super) fn follow_map(&mut self) {
-        let map = self.shared.view.map();
-        if self.links.is_empty() && !Arc::ptr_eq(&map, &self.pools.map) {
-            self.pools = self.shared.servers.pools(&self.server_user, &map);
+        if self.links.is_empty() && self.shared.view.map_version() != self.pools.map.version {
+            self.pools = self.shared.servers.pools(&self.server_user, &self.shared.view.map());
         }
     }
 

@@ -29,6 +29,7 @@ mod transaction;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Waker};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -37,6 +38,7 @@ use tracing::debug;
 use crate::backend::{CancelKey, ServerUser, UserPools};
 use crate::cache::PlanCache;
 use crate::execute::ClientIo;
+use crate::net::Stream;
 use crate::session::extended::Batch;
 use crate::session::failure::{End, Failure};
 use crate::session::links::Link;
@@ -47,7 +49,7 @@ use crate::session::transaction::Transaction;
 use crate::sql::template::Scan;
 use crate::topology::ShardId;
 use crate::wire::frame::{HEADER_BYTES, peek_client};
-use crate::wire::{Severity, to_client};
+use crate::wire::{PlainError, Severity, SqlState, to_client};
 
 pub use auth::Account;
 pub use handshake::admit;
@@ -179,6 +181,18 @@ impl Session {
     }
 }
 
+impl Drop for Session {
+    /// A session is dropped in the middle only when the process ends.
+    fn drop(&mut self) {
+        if self.shared.ending.load(Ordering::Relaxed) && self.client.output.is_empty() {
+            let error = PlainError::new(SqlState::ADMIN_SHUTDOWN, "terminating connection due to administrator command");
+            to_client::error(&mut self.client.output, Severity::Fatal, &error);
+            // What its socket does not take at once a client does not need.
+            let _ = self.client.stream.poll_send(&mut Context::from_waker(Waker::noop()), &self.client.output);
+        }
+    }
+}
+
 /// Makes a session of an admitted client.
 ///
 /// # Errors
@@ -218,7 +232,10 @@ async fn start(
     });
     match session.greet().await {
         Ok(()) => Ok(session),
-        Err(failure) => Err((failure, session.client)),
+        Err(failure) => {
+            let client = std::mem::replace(&mut session.client, ClientIo::new(Stream::closed()));
+            Err((failure, client))
+        }
     }
 }
 

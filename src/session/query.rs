@@ -109,7 +109,7 @@ impl Session {
 
     /// What plans depend on besides the template.
     pub(super) fn context(&self) -> u64 {
-        self.settings.plan_context().wrapping_add(self.shared.view.schema().version.rotate_left(32)) ^ self.transaction.schema_context
+        self.settings.plan_context().wrapping_add(self.shared.view.schema_version().rotate_left(32)) ^ self.transaction.schema_context
     }
 
     async fn plan_anew(&mut self, text: &[u8], context: u64, types: &[u32]) -> Result<Planned, Failure> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -53,6 +54,8 @@ pub struct Shared {
     pub reloadable: ArcSwap<Reloadable>,
     pub counters: Arc<Counters>,
     pub two_phase: crate::execute::two_phase::GidSource,
+    /// The process is ending: sessions that are dropped say so to their clients.
+    pub ending: AtomicBool,
     settings: Mutex<HashSet<Arc<SettingSet>>>,
     greetings: Mutex<HashMap<(ServerUser, SettingSet), Arc<Greeting>>>,
 }
@@ -80,6 +83,7 @@ impl Shared {
             reloadable: ArcSwap::from_pointee(parts.reloadable),
             counters: Arc::default(),
             two_phase: crate::execute::two_phase::GidSource::default(),
+            ending: AtomicBool::new(false),
             settings: Mutex::default(),
             greetings: Mutex::default(),
         })

@@ -44,7 +44,7 @@ fn asked_method(dsn: &Dsn) -> Result<u32> {
     Ok(u32::from_be_bytes(*code))
 }
 
-fn refused(outcome: Result<Connection>, sqlstate: &str) -> bool {
+fn refused<T>(outcome: Result<T>, sqlstate: &str) -> bool {
     outcome.is_err_and(|error| error.downcast::<ServerError>().is_ok_and(|error| error.sqlstate() == sqlstate))
 }
 
@@ -127,6 +127,19 @@ fn psql(proxy: &Proxy, options: &str, succeeds: bool) -> Result<()> {
 }
 
 /// One client more than allowed is told 53300, and may come when another has left.
+/// SIGTERM: a client that waits is told, one in a transaction may end it first.
+pub(crate) fn a_proxy_that_ends_says_so(fixture: &Fixture) -> Result<()> {
+    let proxy = fixture.cluster()?.proxy(&[])?;
+    let (mut idle, mut busy) = (Connection::connect(&proxy.dsn)?, Connection::connect(&proxy.dsn)?);
+    busy.query("begin; select count(*) from pg_class")?;
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(i32::try_from(proxy.pid())?), nix::sys::signal::Signal::SIGTERM)?;
+    let told = |connection: &mut Connection| refused(connection.finish_query(), "57P01");
+    ensure!(told(&mut idle), "an idle client was not told why it lost its connection");
+    busy.query("commit")?;
+    ensure!(told(&mut busy), "a client was not told after its transaction");
+    Ok(())
+}
+
 pub(crate) fn clients_are_bounded(fixture: &Fixture) -> Result<()> {
     let proxy = fixture.cluster()?.proxy(&[("SHARDYARD__SESSION__CLIENTS_MAX", "3")])?;
     let connect = || Connection::connect(&proxy.dsn);

@@ -78,6 +78,7 @@ const TESTS: &[(&str, Test)] = &[
     ("access::every_method_of_authentication", access::every_method_of_authentication),
     ("access::tls_towards_clients", access::tls_towards_clients),
     ("access::clients_are_bounded", access::clients_are_bounded),
+    ("access::a_proxy_that_ends_says_so", access::a_proxy_that_ends_says_so),
     ("drivers::tokio_postgres", |fixture| tokio_driver::run(&fixture.cluster()?.dsn)),
     ("drivers::tokio_postgres_plain", |fixture| tokio_driver::run(fixture.plain()?)),
 ];

@@ -18,6 +18,8 @@ pub mod telemetry;
 // Core: pure; no socket, clock, file or randomness. What comes from a client must not panic.
 #[deny(clippy::unwrap_used, clippy::indexing_slicing)]
 pub mod routing;
+#[deny(clippy::unwrap_used, clippy::indexing_slicing)]
+pub mod merge;
 pub mod topology;
 #[deny(clippy::unwrap_used, clippy::indexing_slicing)]
 pub mod sql;

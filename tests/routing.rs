@@ -9,7 +9,7 @@ use std::path::Path;
 
 use shardyard::routing::{Access, Hint, HintTarget, ParameterValues, Planner, Values};
 use shardyard::sql::template::Scan;
-use shardyard::topology::schema::{Column, FunctionFacts, Relation, RelationKind, Volatility};
+use shardyard::topology::schema::{Column, FunctionFacts, FunctionKinds, Relation, RelationKind, TextRules, Volatility};
 use shardyard::topology::{Endpoint, KeyType, Placement, Schema, Shard, ShardId, ShardMap};
 
 #[test]
@@ -94,7 +94,7 @@ fn outcome(lines: &[&str], schema: &Schema, map: &ShardMap) -> String {
     let route = row("route").expect("a route");
     let shard = if route == "one" { format!(" {}", row("shards").expect("a shard")) } else { String::new() };
     let _ = writeln!(out, "> {route}{shard} {access}{}", if plan.unknown_relations() { " unknown" } else { "" });
-    for (name, value) in rows.iter().filter(|(name, _)| matches!(name.as_str(), "key" | "sqlstate" | "reason" | "detail")) {
+    for (name, value) in rows.iter().filter(|(name, _)| matches!(name.as_str(), "key" | "merge" | "sqlstate" | "reason" | "detail")) {
         let _ = writeln!(out, "> {name}: {value}");
     }
     out
@@ -166,14 +166,32 @@ fn schema() -> Schema {
         }
     };
     function(
-        &["lower", "upper", "count", "sum", "max", "min", "coalesce", "length", "abs", "row_number", "array_agg", "int8"],
+        &[
+            "lower",
+            "upper",
+            "count",
+            "sum",
+            "max",
+            "min",
+            "avg",
+            "bool_and",
+            "coalesce",
+            "length",
+            "abs",
+            "row_number",
+            "array_agg",
+            "int8",
+        ],
         Volatility::Immutable,
         false,
     );
     function(&["now", "current_setting", "generate_series", "unnest", "to_char", "version"], Volatility::Stable, false);
     function(&["random", "nextval", "clock_timestamp", "pg_advisory_lock", "set_config", "query_to_xml"], Volatility::Volatile, false);
     function(&["user_total"], Volatility::Stable, true);
-    Schema::new(1, relations, functions)
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let aggregates = names(&["count", "sum", "max", "min", "avg", "bool_and", "array_agg", "row_number"]);
+    let kinds = FunctionKinds { aggregates, set_returning: names(&["unnest", "generate_series"]) };
+    Schema::new(1, relations, functions).with_rules(kinds, TextRules { by_bytes: true, deterministic: true })
 }
 
 fn table(name: &str, placement: Placement, columns: &[(&str, u32)]) -> Relation {

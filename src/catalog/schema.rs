@@ -10,7 +10,7 @@ use crate::catalog::expression::may_vary;
 use crate::catalog::placement::{Candidate, key_type, place};
 use crate::sql::command::ObjectName;
 use crate::sql::tables::names_in;
-use crate::topology::schema::{Column, FunctionFacts, RelationKind, Volatility};
+use crate::topology::schema::{Column, FunctionFacts, FunctionKinds, RelationKind, TextRules, Volatility};
 use crate::topology::{Placement, Relation, Schema};
 
 /// Why the schema could not be learned.
@@ -23,7 +23,7 @@ pub enum LoadError {
 /// Schemas that hold no relation of the application. Also used for functions.
 const NOT_SYSTEM: &str = "n.nspname not in ('pg_catalog', 'information_schema', 'shardyard') and n.nspname !~ '^pg_(toast|temp)'";
 
-/// Reads everything the planner may ask, in five queries. Independent of the connection's `search_path`.
+/// Reads everything the planner may ask, in a few queries. Independent of the connection's `search_path`.
 ///
 /// # Errors
 /// When the server does not answer.
@@ -48,7 +48,7 @@ pub async fn load<C: GenericClient>(client: &C, rules: &TableRules, version: u64
         })
         .collect();
     mark_functions(&bodies(client).await?, &relations, &mut functions);
-    Ok(Schema::new(version, relations, functions))
+    Ok(Schema::new(version, relations, functions).with_rules(kinds(client).await?, text_rules(client).await?))
 }
 
 struct Found {
@@ -133,6 +133,33 @@ async fn volatilities<C: GenericClient>(client: &C) -> Result<HashMap<String, Fu
         FunctionFacts { volatility, names_sharded_table: false }
     };
     Ok(rows.iter().map(|row| (row.get(0), facts(row.get(1)))).collect())
+}
+
+async fn kinds<C: GenericClient>(client: &C) -> Result<FunctionKinds, LoadError> {
+    let select = "select distinct proname, proretset from pg_catalog.pg_proc where prokind in ('a', 'w') or proretset";
+    let rows = client.query(select, &[]).await?;
+    let of = |set: bool| rows.iter().filter(|row| row.get::<_, bool>(1) == set).map(|row| row.get(0)).collect();
+    Ok(FunctionKinds { aggregates: of(false), set_returning: of(true) })
+}
+
+/// How the database and its columns compare text. The provider's column is younger than some servers.
+async fn text_rules<C: GenericClient>(client: &C) -> Result<TextRules, LoadError> {
+    let select = format!(
+        "with by_bytes(name) as (values ('C'), ('POSIX'), ('ucs_basic'), ('C.UTF-8'), ('C.utf8'), ('c.utf8')),
+              used as (select distinct l.collname, l.collisdeterministic from pg_catalog.pg_attribute a
+                       join pg_catalog.pg_class c on c.oid = a.attrelid
+                       join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+                       join pg_catalog.pg_collation l on l.oid = a.attcollation and l.collname <> 'default'
+                       where a.attnum > 0 and not a.attisdropped and {NOT_SYSTEM})
+         select pg_catalog.pg_encoding_to_char(d.encoding) = 'UTF8'
+                and (coalesce(to_jsonb(d) ->> 'datlocprovider', 'c') = 'b'
+                     or coalesce(to_jsonb(d) ->> 'datlocprovider', 'c') = 'c' and d.datcollate in (select name from by_bytes))
+                and not exists (select from used where collname not in (select name from by_bytes)),
+                not exists (select from used where not collisdeterministic)
+         from pg_catalog.pg_database d where d.datname = current_database()"
+    );
+    let row = client.query_one(&select, &[]).await?;
+    Ok(TextRules { by_bytes: row.get(0), deterministic: row.get(1) })
 }
 
 /// A user's function and the names in its body.

@@ -9,6 +9,7 @@ pub mod copy_split;
 pub mod gather;
 pub mod part;
 pub mod relay;
+pub mod scatter;
 pub mod two_phase;
 
 pub use client::ClientIo;

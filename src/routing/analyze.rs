@@ -1,5 +1,8 @@
 //! Walks a statement's blocks and collects its facts.
 
+use std::collections::HashSet;
+
+use crate::routing::colocation::Top;
 use crate::routing::facts::{Facts, ShardedUse, UseKey};
 use crate::routing::plan::Planner;
 use crate::routing::refusal::Refusal;
@@ -23,6 +26,10 @@ pub(crate) struct Analyzer<'a> {
     pub key_parameters: Vec<usize>,
     /// Queries within the statement, an INSERT's plain VALUES excepted.
     pub blocks: usize,
+    /// Where rows live: see `colocation`.
+    pub anchors: HashSet<Term>,
+    /// The outermost SELECT, when it is all of the statement.
+    pub top: Option<Top>,
     depth: usize,
 }
 
@@ -72,6 +79,8 @@ impl<'a> Analyzer<'a> {
             facts: Facts::default(),
             views: 0,
             key_parameters: Vec::new(),
+            anchors: HashSet::new(),
+            top: None,
             blocks: 0,
             depth: 0,
         }
@@ -149,6 +158,9 @@ impl<'a> Analyzer<'a> {
             link = false;
         }
         self.regions.reduce(&padded);
+        if self.depth == 1 && self.views == 0 {
+            self.top = Some(Top { region, ranges: ranges.clone() });
+        }
         self.outputs(&select.targets, &ranges, &scope, Place { region, parent, link })
     }
 
@@ -178,6 +190,7 @@ impl<'a> Analyzer<'a> {
             }
             let sets: Vec<_> = set.filter(|_| family.is_some()).into_iter().collect();
             let strict = outputs.iter().all(|(_, output)| output.at(at).is_some_and(|part| part.strict));
+            self.arms_anchor(&outputs, at, term);
             self.export(parent, term, &sets, strict);
             whole.columns.push(OutputColumn { name: column.name.clone(), term, sets, strict });
         }
@@ -266,6 +279,7 @@ impl<'a> Analyzer<'a> {
         if let Some(inner) = inner {
             if place.link {
                 self.regions.link(place.region, term, inner);
+                self.carry_anchor(inner, term, place.region);
             }
             sets = self.regions.own_sets(inner, place.region);
         } else if let Some(value) = value.filter(|_| family.is_some()) {
@@ -310,7 +324,10 @@ impl<'a> Analyzer<'a> {
                 self.query(query, scope, region, false);
             }
             Expr::Call(call) => self.call(call),
-            Expr::Column { name, .. } if is_system_column(name) => self.facts.differs(name),
+            Expr::Column { name, .. } if is_system_column(name) => {
+                self.facts.differs(name);
+                self.facts.varies(name);
+            }
             _ => {}
         });
     }

@@ -1,7 +1,5 @@
 //! From a decision and values to the one shard.
 
-use smallvec::SmallVec;
-
 use crate::routing::decide::{Binding, Bound};
 use crate::routing::refusal::Refusal;
 use crate::routing::route::{Route, Values};
@@ -43,15 +41,7 @@ impl Bound {
 impl Binding {
     /// The shard of this table's keys, `None` if there are none.
     pub(crate) fn shard(&self, values: &Values<'_>, map: &ShardMap) -> Result<Option<ShardId>, Refusal> {
-        let keys = self.keys(values)?;
-        let mut shards: SmallVec<[ShardId; 4]> = SmallVec::new();
-        for key in &keys {
-            let shard = map.owner(bucket(key, map.buckets()));
-            if !shards.contains(&shard) {
-                shards.push(shard);
-            }
-        }
-        match shards.as_slice() {
+        match self.shards(values, map)?.as_slice() {
             [] => Ok(None),
             [one] => Ok(Some(*one)),
             several => Err(Refusal::several_shards(&self.table, &self.key_column, several.len())),
@@ -65,6 +55,14 @@ impl Binding {
             Err(NoKeys::Unproven(reason)) => Err(Refusal::unproven(&self.table, &self.key_column, reason)),
             Err(NoKeys::Refused(refusal)) => Err(refusal),
         }
+    }
+
+    /// The shards of this table's keys, in the map's order.
+    pub(crate) fn shards(&self, values: &Values<'_>, map: &ShardMap) -> Result<Vec<ShardId>, Refusal> {
+        let mut shards: Vec<ShardId> = self.keys(values)?.iter().map(|key| map.owner(bucket(key, map.buckets()))).collect();
+        shards.sort_unstable();
+        shards.dedup();
+        Ok(shards)
     }
 
     /// The keys that every set allows.

@@ -16,6 +16,9 @@ impl Analyzer<'_> {
         if volatility != Some(Volatility::Immutable) || call.ordered || call.window || depends_on_order(name) {
             self.facts.differs(&format!("{name}()"));
         }
+        if !is_alike_everywhere(call, volatility) {
+            self.facts.varies(&format!("{name}()"));
+        }
         self.sequence_state(name);
         self.facts.session_state |= leaves_session_state(name);
         let facts = self.planner.schema.function(name);
@@ -89,6 +92,64 @@ pub(crate) fn depends_on_order(name: &str) -> bool {
         || name.starts_with("var_")
         || name.starts_with("regr_")
         || name.starts_with("json_")
+}
+
+/// Whether the call gives the same on every server that has the same settings: immutable functions, and of the built-in stable ones those
+/// that ask neither the clock nor the server.
+fn is_alike_everywhere(call: &Call, volatility: Option<Volatility>) -> bool {
+    const STABLE: [&str; 44] = [
+        "any_value",
+        "array_agg",
+        "array_to_json",
+        "array_to_string",
+        "array_to_tsvector",
+        "concat",
+        "concat_ws",
+        "current_role",
+        "current_schema",
+        "current_user",
+        "date_bin",
+        "date_part",
+        "date_trunc",
+        "extract",
+        "format",
+        "generate_series",
+        "json_agg",
+        "json_array",
+        "json_build_array",
+        "json_build_object",
+        "json_object",
+        "length",
+        "json_object_agg",
+        "jsonb_agg",
+        "jsonb_build_array",
+        "jsonb_build_object",
+        "jsonb_object_agg",
+        "make_timestamptz",
+        "overlaps",
+        "plainto_tsquery",
+        "quote_literal",
+        "quote_nullable",
+        "row_to_json",
+        "session_user",
+        "string_agg",
+        "timezone",
+        "to_char",
+        "to_date",
+        "to_json",
+        "to_jsonb",
+        "to_timestamp",
+        "to_tsquery",
+        "to_tsvector",
+        "unnest",
+    ];
+    match volatility {
+        Some(Volatility::Immutable) => true,
+        // age(x) counts from today.
+        Some(Volatility::Stable) if call.name == "age" => call.arguments.len() > 1,
+        Some(Volatility::Stable) => STABLE.contains(&call.name.as_str()),
+        Some(Volatility::Volatile) | None => false,
+    }
 }
 
 /// State that outlives its transaction and is followed nowhere: locks, and settings whose name or value is no literal.

@@ -16,6 +16,7 @@ impl Plan {
             let names = ids.into_iter().map(|id| map.shard(id).map_or_else(|| id.to_string(), |shard| format!("{id} ({})", shard.name)));
             names.collect::<Vec<_>>().join(", ")
         };
+        let mut merge = Vec::new();
         let every = || map.shards.iter().map(|shard| shard.id).collect::<Vec<_>>();
         match self.route(values, hint, map) {
             Ok(route) => {
@@ -25,7 +26,13 @@ impl Plan {
                     Route::Any => ("any", shown(every())),
                     Route::One(shard) => ("one", shown(vec![shard])),
                     Route::Everywhere => ("everywhere", shown(every())),
-                    Route::Scatter { shards, .. } => ("scatter", shown(shards)),
+                    Route::Scatter { plan, shards } => {
+                        merge = plan.steps();
+                        if let Ok((Some(text), _)) = plan.execution(values, true) {
+                            merge.push(format!("each shard runs {}", String::from_utf8_lossy(&text)));
+                        }
+                        ("scatter", shown(shards))
+                    }
                     Route::Gather(plan) => {
                         let concerned = plan.shards.clone().unwrap_or_else(every);
                         gathered = Some(plan);
@@ -55,6 +62,9 @@ impl Plan {
                     }
                 }
             }
+        }
+        for step in merge {
+            row("merge", step);
         }
         row("access", if self.access(hint) == Access::Read { "read".to_owned() } else { "write".to_owned() });
         match &self.decision {

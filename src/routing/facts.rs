@@ -74,6 +74,8 @@ pub(crate) struct Facts {
     pub calls: Vec<(String, Option<Volatility>)>,
     /// INSERT … SELECT: the column that becomes the key, and the region of the SELECT's own block.
     pub stored: Option<(Term, RegionId)>,
+    /// Something whose value or rows differ from server to server, for reads that run on several.
+    pub varying: Option<String>,
     /// Session advisory locks are taken, or set_config is called.
     pub session_state: bool,
     pub too_complex: bool,
@@ -86,6 +88,12 @@ impl Facts {
 
     pub(crate) fn refuse_unless_hinted(&mut self, refusal: Refusal) {
         self.soft.get_or_insert(refusal);
+    }
+
+    pub(crate) fn varies(&mut self, what: &str) {
+        if self.varying.is_none() {
+            self.varying = Some(what.to_owned());
+        }
     }
 
     pub(crate) fn differs(&mut self, what: &str) {

@@ -120,6 +120,7 @@ impl Analyzer<'_> {
         if let Some(arguments) = &table.sample {
             self.inspect_all(arguments, at.scope, at.region);
             self.facts.differs("TABLESAMPLE");
+            self.facts.varies("TABLESAMPLE");
         }
         if table.name.schema.is_none()
             && let Some((common, defined)) = at.scope.common(&table.name.name)
@@ -188,6 +189,7 @@ impl Analyzer<'_> {
         }
         if let Placement::Sharded { key_column, .. } = &relation.placement {
             let key = columns.iter().find(|(name, _)| name == key_column).map(|(_, term)| *term);
+            self.anchors.extend(key);
             self.sharded_use(relation, key.map_or(UseKey::Unknown, |term| UseKey::Term { term, region }));
         }
         Range { name: relation.name.clone(), schema: Some(relation.schema.clone()), columns, open: false, shifted: false }

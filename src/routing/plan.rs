@@ -75,7 +75,8 @@ impl Plan {
             Decision::Any => return Ok(Route::Any),
             Decision::Everywhere => return self.everywhere(values),
         };
-        self.spreading.route(refusal, values, map)
+        let bound = if let Decision::Bound(bound) = &self.decision { Some(bound) } else { None };
+        self.spreading.route(refusal, values, (map, bound))
     }
 
     /// Whether a replica may answer, with the hints of the session and of the text.
@@ -170,7 +171,7 @@ fn invalid(message: String) -> Refusal {
     Refusal { sqlstate: SqlState::INVALID_PARAMETER_VALUE, message, detail: None, hint: None, maybe_syntax_error: false }
 }
 
-fn is_clock(value: &[u8]) -> bool {
+pub(crate) fn is_clock(value: &[u8]) -> bool {
     let value = value.trim_ascii_start();
     ["now", "today", "tomorrow", "yesterday"]
         .iter()

@@ -33,7 +33,7 @@ impl Planner<'_> {
         let comment = hint::read(text.as_bytes().get(..cursor.offset()).unwrap_or_default());
         let classified = classify(cursor);
         let mut plan = match classified.data {
-            Some(data) => self.plan_data((text, cursor), &classified, data, scan.literals()),
+            Some(data) => self.plan_data(cursor, &classified, data, scan.literals()),
             None => self.plan_utility(cursor, classified.command),
         };
         if comment.reference
@@ -58,11 +58,11 @@ impl Planner<'_> {
         }
     }
 
-    fn plan_data(&self, (text, whole): (&str, Cursor<'_>), classified: &Classified<'_>, data: Cursor<'_>, literals: &[Literal]) -> Plan {
+    fn plan_data(&self, whole: Cursor<'_>, classified: &Classified<'_>, data: Cursor<'_>, literals: &[Literal]) -> Plan {
         let data = if classified.form == Form::CopyQuery { data.until_close() } else { Some(data) };
-        let parsed = data.ok_or(ParseError::NotUnderstood).and_then(parse);
-        let statement = match parsed {
-            Ok(statement) => statement,
+        let parsed = data.ok_or(ParseError::NotUnderstood).and_then(|cursor| Ok((cursor, parse(cursor)?)));
+        let (cursor, statement) = match parsed {
+            Ok(parsed) => parsed,
             Err(error) => return self.not_parsed(whole, classified, error),
         };
         let mut analyzer = Analyzer::new(self, literals);
@@ -73,7 +73,7 @@ impl Planner<'_> {
         if let Decision::Bound(bound) = &mut decision {
             bound.mark_shared(&unclear(whole, &analyzer.key_parameters));
         }
-        let spreading = Spreading::find(&Sought { text, whole, statement: &statement, form, analyzer: &analyzer, decision: &decision });
+        let spreading = Spreading::find(&Sought { whole, cursor, statement: &statement, form, analyzer: &analyzer, decision: &decision });
         let access = access(facts, &decision, form);
         let hinted = hinted(facts, &decision);
         Plan {

@@ -109,6 +109,11 @@ impl Regions {
         chain.iter().flat_map(|region| &region.sets).filter(|fact| class.contains(&fact.term)).map(|fact| fact.set.clone()).collect()
     }
 
+    /// The region that a term stands in.
+    pub(crate) fn region_of(&self, term: Term) -> Option<RegionId> {
+        self.terms.get(term).map(|info| info.region)
+    }
+
     /// Whether both have one value wherever the conditions of `region` hold.
     pub(crate) fn are_equal(&self, region: RegionId, left: Term, right: Term) -> bool {
         class(&self.chain(region, None), left).contains(&right)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::routing::analyze::Analyzer;
 use crate::routing::copy::CopyPlan;
-use crate::routing::decide::Decision;
+use crate::routing::decide::{Bound, Decision};
 use crate::routing::each::EachPlan;
 use crate::routing::feed::FeedPlan;
 use crate::routing::gather::GatherPlan;
@@ -12,7 +12,7 @@ use crate::routing::plan::Planner;
 use crate::routing::refusal::Refusal;
 use crate::routing::region::Regions;
 use crate::routing::route::{Route, Values};
-use crate::routing::scatter::ScatterPlan;
+use crate::routing::scatter::{self, ScatterPlan};
 use crate::routing::split::SplitPlan;
 use crate::sql::ast::Statement;
 use crate::sql::classify::Form;
@@ -48,9 +48,10 @@ pub(crate) struct Spreading {
 /// A statement that may have to run on several shards.
 #[derive(Clone, Copy)]
 pub(crate) struct Sought<'a> {
-    pub text: &'a str,
     /// All tokens of the text.
     pub whole: Cursor<'a>,
+    /// At the query's first token.
+    pub cursor: Cursor<'a>,
     pub statement: &'a Statement,
     pub form: Form,
     /// With the facts, the regions and the schema.
@@ -78,7 +79,7 @@ impl Spreading {
             return found;
         }
         if let Statement::Query(query) = sought.statement {
-            match crate::routing::scatter::plan(sought, query) {
+            match scatter::plan(sought, query) {
                 Ok(plan) => found.spread = Some(Spread::Scatter(Arc::new(plan))),
                 Err(reason) => found.not_provable.push(("scatter", reason)),
             }
@@ -115,14 +116,16 @@ impl Spreading {
     }
 
     /// The route of one execution that is not on one shard; `refusal` says why it is not.
-    pub(crate) fn route(&self, refusal: Refusal, values: &Values<'_>, map: &ShardMap) -> Result<Route, Refusal> {
+    pub(crate) fn route(&self, refusal: Refusal, values: &Values<'_>, (map, bound): (&ShardMap, Option<&Bound>)) -> Result<Route, Refusal> {
         if refusal.sqlstate != SqlState::FEATURE_NOT_SUPPORTED {
             return Err(refusal);
         }
-        let every = || map.shards.iter().map(|shard| shard.id).collect();
         match &self.spread {
             None => Err(self.explained(refusal)),
-            Some(Spread::Scatter(plan)) => Ok(Route::Scatter { plan: Arc::clone(plan), shards: every() }),
+            Some(Spread::Scatter(plan)) if plan.is_unmergeable() || scatter::asks_the_clock(values) => {
+                plan.fallback.as_ref().map(|gather| Route::Gather(gather.narrowed(values, map))).ok_or(refusal)
+            }
+            Some(Spread::Scatter(plan)) => Ok(Route::Scatter { plan: Arc::clone(plan), shards: scatter::shards(bound, values, map) }),
             Some(Spread::Gather(plan)) => Ok(Route::Gather(plan.narrowed(values, map))),
             Some(Spread::Each(plan)) => Ok(Route::Each { plan: Arc::clone(plan), shards: plan.shards(values, map)? }),
             Some(Spread::Split(plan)) => plan.split(values, map).map(|split| Route::Split(Arc::new(split))),

@@ -56,6 +56,13 @@ pub(super) struct Kept {
     rows: Bytes,
 }
 
+impl Kept {
+    /// DataRow messages.
+    pub(super) fn of(rows: Bytes) -> Self {
+        Self { rows }
+    }
+}
+
 /// What runs over the gathered rows.
 pub(super) struct Final<'a> {
     text: &'a [u8],
@@ -117,7 +124,7 @@ impl Session {
     }
 
     /// Sends up to `rows_max` of the kept rows, and what an Execute ends with.
-    fn hand_out(&mut self, portal: &SpreadPortal, mut kept: Kept, rows_max: usize) {
+    pub(super) fn hand_out(&mut self, portal: &SpreadPortal, mut kept: Kept, rows_max: usize) {
         let mut count = 0;
         while let Ok(Some(frame)) = peek(&kept.rows) {
             if rows_max > 0 && count == rows_max {

@@ -1,28 +1,295 @@
-//! Reads that are merged in the proxy.
+//! Reads that are merged in the proxy: the same text on every shard at once.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
-use crate::routing::Access;
-use crate::routing::scatter::ScatterPlan;
+use crate::backend::Reply;
+use crate::execute::RelayError;
+use crate::execute::scatter::{Part, ScatterError, Scattered, Sink, scatter};
+use crate::merge::Merger;
+use crate::merge::emit::{Execution, MergeError};
+use crate::merge::row;
+use crate::routing::scatter::{ScatterPlan, unmergeable};
+use crate::routing::{Access, ParameterValues, Route, Values};
 use crate::session::Session;
-use crate::session::commands::not_yet;
-use crate::session::failure::Failure;
+use crate::session::failure::{End, Failure};
+use crate::session::gather::Kept;
 use crate::session::spread::SpreadPortal;
 use crate::topology::ShardId;
+use crate::wire::frame::{self, HEADER_BYTES};
+use crate::wire::{PlainError, SqlState, from_client, to_client, to_server};
+
+/// Rows that wait for the client to take them piece by piece.
+const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// What is sent to each shard.
+enum Request<'a> {
+    Query(&'a [u8]),
+    /// Parse, Bind, Describe, Execute. `tail` is Bind's.
+    Portal {
+        text: &'a [u8],
+        types: &'a [u32],
+        tail: &'a [u8],
+    },
+}
+
+/// One scatter: the plan, its shards, the way to them.
+#[derive(Clone, Copy)]
+struct Reading<'a> {
+    plan: &'a ScatterPlan,
+    shards: &'a [ShardId],
+    access: Access,
+}
 
 impl Session {
-    /// Simple protocol.
-    pub(super) async fn scatter(&mut self, _text: &[u8], _plan: &ScatterPlan, _at: (&[ShardId], Access)) -> Result<(), Failure> {
-        Err(not_yet("a merged query", "Bind every table to one key."))
+    /// Simple protocol: the client gets everything but ReadyForQuery.
+    pub(super) async fn scatter(&mut self, text: &[u8], plan: &ScatterPlan, (shards, access): (&[ShardId], Access)) -> Result<(), Failure> {
+        let values = Values { text, literals: self.scan.literals(), other_encoding: self.settings.other_encoding, ..Values::default() };
+        let (edited, execution) = plan.execution(&values, self.settings.standard_strings).map_err(Failure::report)?;
+        let request = Request::Query(edited.as_deref().unwrap_or(text));
+        let reading = Reading { plan, shards, access };
+        if plan.explained {
+            return self.explain_scatter(reading, &request, true).await;
+        }
+        match self.read_all(reading, &request, (execution, Sink::Described)).await? {
+            Some(done) => {
+                to_client::command_complete(&mut self.client.output, &format!("SELECT {}", done.rows));
+                Ok(())
+            }
+            None => {
+                let gather = self.gather_instead(plan)?;
+                Box::pin(self.spread_route(text, (&gather, access))).await
+            }
+        }
     }
 
-    /// Execute of a portal.
+    /// Extended protocol: Execute of a portal; `body` is Execute's.
     pub(super) async fn execute_scatter(
         &mut self,
-        _body: &Bytes,
-        _portal: &SpreadPortal,
-        _on: (&ScatterPlan, &[ShardId]),
+        body: &Bytes,
+        portal: &SpreadPortal,
+        (plan, shards): (&ScatterPlan, &[ShardId]),
     ) -> Result<(), Failure> {
-        Err(not_yet("a merged query", "Bind every table to one key."))
+        let message = from_client::execute(body).map_err(Failure::fatal)?;
+        self.settle_order().await?;
+        let wanted = usize::try_from(message.rows_max).unwrap_or(0);
+        let kept = portal.kept.lock().take();
+        if let Some(kept) = kept {
+            self.hand_out(portal, kept, wanted);
+            return Ok(());
+        }
+        let statement = &portal.prepared.statement;
+        let bind = from_client::bind_tail(&portal.tail).map_err(Failure::fatal)?;
+        let parameters = ParameterValues { values: &bind.values, formats: &bind.formats, types: &statement.types };
+        let values =
+            Values { text: &statement.text, literals: &statement.literals, parameters, other_encoding: self.settings.other_encoding };
+        let (edited, execution) = plan.execution(&values, self.settings.standard_strings).map_err(Failure::report)?;
+        let mut types = statement.types.to_vec();
+        for number in plan.dropped_parameters() {
+            types.resize(types.len().max(number), 0);
+            if let Some(open) = types.get_mut(number.saturating_sub(1)).filter(|oid| **oid == 0) {
+                *open = INT8;
+            }
+        }
+        let text = edited.as_deref().unwrap_or(&statement.text);
+        let request = Request::Portal { text, types: &types, tail: &portal.tail };
+        let reading = Reading { plan, shards, access: portal.access };
+        if plan.explained {
+            return self.explain_scatter(reading, &request, false).await;
+        }
+        let sink = if wanted > 0 { Sink::Kept(KEPT_BYTES_MAX) } else { Sink::Rows };
+        match self.read_all(reading, &request, (execution, sink)).await? {
+            Some(done) if wanted > 0 => {
+                self.hand_out(portal, Kept::of(done.kept.freeze()), wanted);
+                Ok(())
+            }
+            Some(done) => {
+                to_client::command_complete(&mut self.client.output, &format!("SELECT {}", done.rows));
+                *portal.kept.lock() = Some(Kept::default());
+                Ok(())
+            }
+            None => {
+                if !self.transaction.is_open() {
+                    self.make_transaction_internal();
+                }
+                let route = self.gather_instead(plan)?;
+                let portal = SpreadPortal { route, ..portal.clone() };
+                Box::pin(self.execute_spread(body, &portal)).await
+            }
+        }
+    }
+
+    /// The way that is left when the answers turned out not to be mergeable.
+    fn gather_instead(&mut self, plan: &ScatterPlan) -> Result<Route, Failure> {
+        plan.note_unmergeable();
+        match &plan.fallback {
+            Some(gather) => Ok(Route::Gather(std::sync::Arc::clone(gather))),
+            None => Err(Failure::report(unmergeable("none that the proxy compares or adds as PostgreSQL does"))),
+        }
+    }
+
+    /// Each shard's plan, under a line that names the shard.
+    async fn explain_scatter(&mut self, reading: Reading<'_>, request: &Request<'_>, described: bool) -> Result<(), Failure> {
+        for (order, shard) in reading.shards.iter().enumerate() {
+            let one = Reading { shards: std::slice::from_ref(shard), ..reading };
+            let Some(done) = self.read_all(one, request, (Execution::default(), Sink::Kept(KEPT_BYTES_MAX))).await? else { continue };
+            let out = &mut self.client.output;
+            if described && order == 0 {
+                to_client::row_description(out, &["QUERY PLAN"]);
+            }
+            let name = self.pools.map.shard(*shard).map_or_else(|| shard.to_string(), |shard| shard.name.clone());
+            put_plan(out, &format!("Shard {shard} ({name})"), &done.kept);
+        }
+        to_client::command_complete(&mut self.client.output, "EXPLAIN");
+        Ok(())
+    }
+
+    /// Sends the request to all shards and merges what they answer. `None`: their types are none that can be merged; nothing has been sent.
+    async fn read_all(
+        &mut self,
+        reading: Reading<'_>,
+        request: &Request<'_>,
+        (mut execution, sink): (Execution, Sink),
+    ) -> Result<Option<Scattered>, Failure> {
+        let links = self.queue_on_all(reading, request).await?;
+        self.shared.counters.scatter.add(1);
+        execution.iso_dates = links.iter().all(|(at, _)| {
+            let style = self.links.get(*at).and_then(|link| link.server.parameters.get("DateStyle"));
+            style.is_some_and(|style| style.starts_with("ISO"))
+        });
+        let mut merger = Merger::new(&reading.plan.merge, execution, links.len());
+        let mut places = Vec::with_capacity(links.len());
+        let mut parts = Vec::with_capacity(links.len());
+        for (at, link) in self.links.iter_mut().enumerate() {
+            if let Some((_, replies)) = links.iter().find(|(place, _)| *place == at) {
+                parts.push(Part { server: &mut *link.server, replies: *replies });
+                places.push(at);
+            }
+        }
+        let outcome = scatter(&mut self.client, &mut parts, &mut merger, sink).await;
+        drop(parts);
+        let outcome = match outcome {
+            Ok(done) => Ok(Some(done)),
+            Err(ScatterError::Merge(MergeError::Unmergeable(_))) => {
+                self.end_others(self.transaction.is_open() || self.batch.open).await;
+                Ok(None)
+            }
+            Err(error) => Err(self.fail_scatter(error, &places).await),
+        };
+        if !self.batch.open {
+            for shard in reading.shards {
+                if let Some(at) = self.links.iter().position(|link| link.shard == *shard && link.server.expected.is_empty()) {
+                    self.settle(at).await?;
+                }
+            }
+        }
+        outcome
+    }
+
+    /// Connections to all shards, in their order, then the request on each: places of the links and how many replies are due.
+    async fn queue_on_all(&mut self, reading: Reading<'_>, request: &Request<'_>) -> Result<Vec<(usize, usize)>, Failure> {
+        let mut links = Vec::with_capacity(reading.shards.len());
+        for shard in reading.shards {
+            links.push((self.link(*shard, reading.access).await?, 0));
+        }
+        for (at, replies) in &mut links {
+            let Some(link) = self.links.get_mut(*at) else { continue };
+            let server = &mut *link.server;
+            match request {
+                Request::Query(text) => {
+                    to_server::query(&mut server.output, text);
+                    server.expect(Reply::Query, false);
+                    *replies = 1;
+                }
+                Request::Portal { text, types, tail } => {
+                    link.unsynced = true;
+                    to_server::parse(&mut server.output, b"", text, types);
+                    server.expect(Reply::Parse(None, 0), false);
+                    server.unnamed = 0;
+                    to_server::bind(&mut server.output, b"", b"", tail);
+                    server.expect(Reply::Bind, false);
+                    to_server::message(&mut server.output, b'D', |out| out.extend_from_slice(b"P\0"));
+                    server.expect(Reply::Describe, false);
+                    to_server::execute(&mut server.output, b"", 0);
+                    server.expect(Reply::Execute, false);
+                    to_server::flush(&mut server.output);
+                    *replies = 4;
+                }
+            }
+        }
+        Ok(links)
+    }
+
+    /// One shard's error is the statement's: the others are ended, the lost ones dropped.
+    async fn fail_scatter(&mut self, error: ScatterError, places: &[usize]) -> Failure {
+        let failure = match error {
+            ScatterError::Client(error) => {
+                for at in (0..self.links.len()).rev() {
+                    if self.links.get(at).is_some_and(|link| !link.server.expected.is_empty()) {
+                        let _ = self.lose(at, RelayError::Client(error.kind().into()));
+                    }
+                }
+                return Failure::End(End::Left);
+            }
+            ScatterError::Lost(part, error) => match places.get(part) {
+                Some(at) => self.lose(*at, error),
+                None => error.into(),
+            },
+            ScatterError::Server(error) => {
+                for at in places {
+                    if let Some(link) = self.links.get_mut(*at).filter(|link| link.unsynced && link.server.expected.is_empty()) {
+                        link.broken = true;
+                    }
+                }
+                Failure::Report(error)
+            }
+            ScatterError::Merge(error) => Failure::report(error),
+            error @ ScatterError::TooLarge(_) => {
+                Failure::report(PlainError::new(SqlState(*b"53400"), error.to_string()).hint("Execute the portal without a row limit."))
+            }
+        };
+        self.end_others(false).await;
+        failure
+    }
+
+    /// Ends what servers still do for a statement that is over. `gently`: they finish it, so that their transactions go on.
+    async fn end_others(&mut self, gently: bool) {
+        if self.links.iter().all(|link| link.server.expected.is_empty()) {
+            return;
+        }
+        if !gently {
+            self.cancel.slot.cancel().await;
+        }
+        for at in (0..self.links.len()).rev() {
+            if self.links.get(at).is_some_and(|link| !link.server.expected.is_empty()) {
+                let failed = self.drain_link(at).await.is_err();
+                if let Some(link) = self.links.get_mut(at).filter(|link| failed && link.unsynced) {
+                    link.broken = true;
+                }
+            }
+        }
+    }
+}
+
+const INT8: u32 = 20;
+
+/// The lines of one shard's plan behind a line of ours, indented; formats other than TEXT are left alone.
+fn put_plan(out: &mut BytesMut, title: &str, rows: &[u8]) {
+    let mut rest = rows;
+    let mut titled = false;
+    while let Ok(Some(frame)) = frame::peek(rest) {
+        let Some((message, others)) = rest.split_at_checked(frame.bytes) else { break };
+        rest = others;
+        let body = message.get(HEADER_BYTES..).unwrap_or_default();
+        let line = row::places(body).ok().and_then(|places| places.first().cloned().flatten()).and_then(|place| body.get(place));
+        match line.filter(|line| frame.tag == b'D' && !line.contains(&b'\n')) {
+            Some(line) => {
+                if !std::mem::replace(&mut titled, true) {
+                    row::put_values(out, std::iter::once(Some(title.as_bytes())));
+                }
+                let indented = [b"  ", line].concat();
+                row::put_values(out, std::iter::once(Some(indented.as_slice())));
+            }
+            None => out.extend_from_slice(message),
+        }
     }
 }

@@ -27,6 +27,10 @@ pub(super) struct SpreadPortal {
 impl Session {
     /// Simple protocol: runs one statement on the shards of its route. The client gets everything but ReadyForQuery.
     pub(super) async fn spread(&mut self, text: &[u8], _plan: &Plan, (route, access): (&Route, Access)) -> Result<(), Failure> {
+        self.spread_route(text, (route, access)).await
+    }
+
+    pub(super) async fn spread_route(&mut self, text: &[u8], (route, access): (&Route, Access)) -> Result<(), Failure> {
         match route {
             Route::Everywhere => self.everywhere(text).await,
             Route::Scatter { plan, shards } => self.scatter(text, plan, (shards, access)).await,

@@ -38,6 +38,26 @@ impl<'a> Tokens<'a> {
         Some(list.first()?.start as usize..list.last()?.end as usize)
     }
 
+    /// The text of the tokens `span`, with what stands between them.
+    #[must_use]
+    pub fn source(&self, span: &Range<usize>) -> Option<&'a [u8]> {
+        self.text.get(self.bounds(span)?)
+    }
+
+    /// The bytes of the tokens `span`: from the first one's start to the last one's end.
+    #[must_use]
+    pub fn bounds(&self, span: &Range<usize>) -> Option<Range<usize>> {
+        let first = self.list.get(span.start)?;
+        let last = self.list.get(span.end.checked_sub(1)?)?;
+        Some(first.start as usize..last.end as usize)
+    }
+
+    /// The tokens in order.
+    #[must_use]
+    pub fn list(&self) -> &[Token] {
+        &self.list
+    }
+
     #[must_use]
     pub fn bytes(&self, token: Token) -> &'a [u8] {
         self.text.get(token.start as usize..token.end as usize).unwrap_or_default()
@@ -64,6 +84,18 @@ impl<'a> Cursor<'a> {
     pub fn peek_at(&self, ahead: usize) -> Option<Token> {
         let at = self.at + ahead;
         self.tokens.list.get(at).filter(|_| at < self.end).copied()
+    }
+
+    /// How many tokens of the text stand before this place.
+    #[must_use]
+    pub fn place(&self) -> usize {
+        self.at
+    }
+
+    /// All tokens of the text.
+    #[must_use]
+    pub fn tokens(&self) -> &'a Tokens<'a> {
+        self.tokens
     }
 
     /// The literals before this place.

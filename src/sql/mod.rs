@@ -10,6 +10,7 @@ pub mod hint;
 pub mod keyword;
 pub mod lexer;
 pub mod literal;
+pub mod outline;
 pub mod parse;
 pub mod splice;
 pub mod tables;

@@ -32,6 +32,8 @@ pub struct Counters {
     pub refused: Counter,
     /// Templates that had to be parsed.
     pub planned: Counter,
+    /// Reads sent to several shards and merged.
+    pub scatter: Counter,
     /// Commits in two phases.
     pub two_phase: Counter,
 }

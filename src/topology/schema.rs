@@ -1,6 +1,6 @@
 //! The cluster's tables, views and functions as the proxy knows them, learned from the home shard.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// The types a shard key may have. Types with one canonical text are colocated.
@@ -80,6 +80,23 @@ pub struct FunctionFacts {
     pub names_sharded_table: bool,
 }
 
+/// Names of functions that do not make one value of one row.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FunctionKinds {
+    /// Aggregates and window functions.
+    pub aggregates: HashSet<String>,
+    pub set_returning: HashSet<String>,
+}
+
+/// How the database compares text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TextRules {
+    /// By the bytes of UTF-8, whatever column: the database's collation and those of all columns are C or the like.
+    pub by_bytes: bool,
+    /// Equal text is the same bytes, whatever column.
+    pub deterministic: bool,
+}
+
 /// Everything the planner may ask. Immutable once made; replaced as a whole.
 #[derive(Clone, Debug, Default)]
 pub struct Schema {
@@ -87,6 +104,8 @@ pub struct Schema {
     pub version: u64,
     relations: HashMap<String, HashMap<String, Arc<Relation>>>,
     functions: HashMap<String, FunctionFacts>,
+    kinds: FunctionKinds,
+    text: TextRules,
 }
 
 impl Schema {
@@ -96,7 +115,30 @@ impl Schema {
         for relation in relations {
             by_schema.entry(relation.schema.clone()).or_default().insert(relation.name.clone(), Arc::new(relation));
         }
-        Self { version, relations: by_schema, functions }
+        Self { version, relations: by_schema, functions, kinds: FunctionKinds::default(), text: TextRules::default() }
+    }
+
+    /// The same with what is known of aggregates and of text. Without, every function may be an aggregate, and no order of text is known.
+    #[must_use]
+    pub fn with_rules(self, kinds: FunctionKinds, text: TextRules) -> Self {
+        Self { kinds, text, ..self }
+    }
+
+    /// Whether one of the functions called `name` is an aggregate or a window function.
+    #[must_use]
+    pub fn is_aggregate(&self, name: &str) -> bool {
+        self.kinds.aggregates.contains(name) || self.kinds.aggregates.is_empty()
+    }
+
+    /// Whether one of the functions called `name` gives several rows.
+    #[must_use]
+    pub fn is_set_returning(&self, name: &str) -> bool {
+        self.kinds.set_returning.contains(name) || self.kinds.aggregates.is_empty()
+    }
+
+    #[must_use]
+    pub fn text(&self) -> TextRules {
+        self.text
     }
 
     /// The relation `name`: in `schema` if given, else in the first schema of `search_path` that has it.
@@ -111,7 +153,7 @@ impl Schema {
     /// Whether both hold the same, whatever their versions.
     #[must_use]
     pub fn holds_the_same(&self, other: &Self) -> bool {
-        self.relations == other.relations && self.functions == other.functions
+        self.relations == other.relations && self.functions == other.functions && self.kinds == other.kinds && self.text == other.text
     }
 
     /// The same with `relation` added or replaced: what a transaction sees of its own DDL.

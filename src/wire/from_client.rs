@@ -70,6 +70,15 @@ pub fn bind(body: &[u8]) -> Result<Bind<'_>, DecodeError> {
     let portal = reader.string()?;
     let statement = reader.string()?;
     let tail = reader.rest();
+    Ok(Bind { portal, statement, ..bind_tail(tail)? })
+}
+
+/// Bind's tail alone: portal and statement are empty.
+///
+/// # Errors
+/// When it is malformed.
+pub fn bind_tail(tail: &[u8]) -> Result<Bind<'_>, DecodeError> {
+    let mut reader = Reader::new(tail);
     let mut formats = SmallVec::new();
     for _ in 0..count(&mut reader)? {
         formats.push(reader.i16()?);
@@ -82,7 +91,7 @@ pub fn bind(body: &[u8]) -> Result<Bind<'_>, DecodeError> {
         reader.i16()?;
     }
     reader.end()?;
-    Ok(Bind { portal, statement, formats, values, tail })
+    Ok(Bind { portal: b"", statement: b"", formats, values, tail })
 }
 
 /// Where Bind's result formats begin in its tail; the tail's length if it is malformed.

@@ -1,0 +1,87 @@
+//! Which rows of a query live together: proves that every shard can compute its part of an answer by itself.
+//!
+//! A term is an *anchor* when it is never null and every row of its table or subquery stands on the one shard that owns the term's value:
+//! the key of a sharded table, and what a subquery makes of it column for column. A query with an anchor in its own FROM, not on the padded
+//! side of an outer join, whose every other sharded table has a key equal to that anchor, reads for each value of the anchor only rows of
+//! that value. So its answer is the answers of the shards put together.
+
+use std::collections::BTreeSet;
+
+use crate::routing::analyze::{Analyzer, Output};
+use crate::routing::facts::UseKey;
+use crate::routing::region::{RegionId, Term};
+use crate::routing::scope::{Found, Ranges, Scope};
+use crate::sql::ast::Expr;
+
+/// The outermost SELECT: its conditions and what its FROM makes visible.
+#[derive(Clone, Debug)]
+pub(crate) struct Top {
+    pub region: RegionId,
+    pub ranges: Ranges,
+}
+
+impl Analyzer<'_> {
+    /// An output column that is an anchor within its query is one outside.
+    pub(crate) fn carry_anchor(&mut self, inner: Term, outer: Term, region: RegionId) {
+        if self.is_anchor(inner, region) {
+            self.anchors.insert(outer);
+        }
+    }
+
+    /// A column of a set operation is an anchor when it is one in all arms.
+    pub(crate) fn arms_anchor(&mut self, arms: &[(RegionId, Output)], at: usize, whole: Term) {
+        let carried = |(_, output): &(RegionId, Output)| output.at(at).is_some_and(|part| self.anchors.contains(&part.term));
+        if arms.iter().all(carried) {
+            self.anchors.insert(whole);
+        }
+    }
+
+    /// Whether the term is an anchor of the block of `region`, and not of a side that may be padded.
+    fn is_anchor(&self, term: Term, region: RegionId) -> bool {
+        self.anchors.contains(&term) && self.regions.region_of(term) == Some(region)
+    }
+
+    /// The anchor of the outermost SELECT to which every sharded table's key is equal; else the table that has none.
+    pub(crate) fn anchor(&self, top: &Top) -> Result<Anchor<'_>, String> {
+        let columns = top.ranges.list.iter().flat_map(|range| range.columns.iter().map(|(_, term)| *term));
+        let merged = top.ranges.merged.iter().filter_map(|(_, term)| *term);
+        let candidates: BTreeSet<Term> = columns.chain(merged).filter(|term| self.is_anchor(*term, top.region)).collect();
+        let mut apart = None;
+        for anchor in candidates {
+            let elsewhere = self.facts.sharded.iter().find(|sharded| match &sharded.by {
+                UseKey::Term { term, region } => !self.regions.are_equal(*region, *term, anchor),
+                UseKey::Rows(_) | UseKey::Sets(_) | UseKey::Unknown => true,
+            });
+            match elsewhere {
+                None => return Ok(Anchor { analyzer: self, term: anchor, region: top.region, ranges: top.ranges.clone() }),
+                Some(sharded) => apart = Some(sharded),
+            }
+        }
+        let of = |table: &str, key: &str| format!("rows of \"{table}\" are joined by something else than \"{key}\"");
+        Err(apart.map_or_else(
+            || "no sharded table in FROM whose every row is in the answer once".to_owned(),
+            |sharded| of(&sharded.table, &sharded.key_column),
+        ))
+    }
+}
+
+/// What all keys of a query are equal to.
+pub(crate) struct Anchor<'a> {
+    analyzer: &'a Analyzer<'a>,
+    term: Term,
+    region: RegionId,
+    ranges: Ranges,
+}
+
+impl Anchor<'_> {
+    /// Whether the expression is a column that is equal to the anchor.
+    pub(crate) fn is(&self, expr: &Expr) -> bool {
+        let term = Scope::EMPTY.within(&self.ranges).term(expr);
+        term.is_some_and(|term| self.analyzer.regions.are_equal(self.region, term, self.term))
+    }
+
+    /// What a bare name is in the query's FROM.
+    pub(crate) fn column(&self, name: &str) -> Found {
+        self.ranges.column(name)
+    }
+}

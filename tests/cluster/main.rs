@@ -41,6 +41,7 @@ const TESTS: &[(&str, Test)] = &[
     ("differential::tells_wrong_answers", |_| differential::compare::tests::tells_wrong_answers()),
     ("differential::allows_what_is_open", |_| differential::compare::tests::allows_what_is_open()),
     ("differential::a_wrong_answer_is_noticed", differential::a_wrong_answer_is_noticed),
+    ("differential::seeds_agree", differential::generate::seeds_agree),
     ("keys::bigint", keys::bigint),
     ("keys::text", keys::text),
     ("keys::uuid", keys::uuid),

@@ -2,6 +2,7 @@
 
 pub(crate) mod compare;
 pub(crate) mod corpus;
+pub(crate) mod generate;
 mod outcome;
 mod pair;
 mod script;

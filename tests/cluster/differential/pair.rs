@@ -15,6 +15,8 @@ use crate::reply::ServerError;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Same,
+    /// The same, and it is an error: its SQLSTATE.
+    SameError(String),
     /// The cluster refused it: message and detail.
     Refused(String),
     /// The rest of a transaction of which a statement was refused.
@@ -72,7 +74,9 @@ impl Pair {
         if let Some(error) = refusal.filter(|_| expected.sqlstate() != Some("0A000")) {
             return self.refused(&actual, error);
         }
-        let Some(what) = difference(&expected, &actual, &statement.order) else { return Ok(Verdict::Same) };
+        let Some(what) = difference(&expected, &actual, &statement.order) else {
+            return Ok(expected.sqlstate().map_or(Verdict::Same, |state| Verdict::SameError(state.to_owned())));
+        };
         self.give_up(expected.in_transaction() || actual.in_transaction())?;
         Ok(Verdict::Different(Difference { what, expected: expected.to_string(), actual: actual.to_string() }))
     }

@@ -24,6 +24,8 @@ pub(crate) struct Tally {
     pub(crate) skipped: usize,
     /// By the proxy's words for the route.
     paths: BTreeMap<String, usize>,
+    /// Errors among the same, by SQLSTATE.
+    errors: BTreeMap<String, usize>,
     /// By reason.
     refused: BTreeMap<String, usize>,
     failures: Vec<String>,
@@ -33,8 +35,11 @@ impl Tally {
     pub(crate) fn count(&mut self, verdict: &Verdict, path: Option<String>, place: impl FnOnce() -> String) {
         self.statements += 1;
         match verdict {
-            Verdict::Same => {
+            Verdict::Same | Verdict::SameError(_) => {
                 self.same += 1;
+                if let Verdict::SameError(state) = verdict {
+                    *self.errors.entry(state.clone()).or_default() += 1;
+                }
                 *self.paths.entry(path.unwrap_or_else(|| "other".to_owned())).or_default() += 1;
             }
             Verdict::Skipped => self.skipped += 1,
@@ -45,19 +50,6 @@ impl Tally {
 
     pub(crate) fn fail(&mut self, failure: String) {
         self.failures.push(failure);
-    }
-
-    pub(crate) fn add(&mut self, other: Self) {
-        self.statements += other.statements;
-        self.same += other.same;
-        self.skipped += other.skipped;
-        self.failures.extend(other.failures);
-        for (path, count) in other.paths {
-            *self.paths.entry(path).or_default() += count;
-        }
-        for (reason, count) in other.refused {
-            *self.refused.entry(reason).or_default() += count;
-        }
     }
 
     pub(crate) fn refusals(&self) -> usize {
@@ -79,6 +71,7 @@ impl Tally {
     pub(crate) fn conclude(&self, name: &str) -> Result<()> {
         println!("differential {name}: {self}");
         if std::env::var_os("SHARDYARD_REASONS").is_some() {
+            println!("  errors on both: {:?}", self.errors);
             print!("{}", self.reasons());
         }
         let held = ratchet(name, self.refusals()).with_context(|| format!("refused:\n{}", self.reasons()));

@@ -6,6 +6,7 @@ pub mod ask;
 pub mod client;
 pub mod copy;
 pub mod copy_split;
+mod fault;
 pub mod gather;
 pub mod part;
 pub mod relay;

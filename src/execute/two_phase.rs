@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::backend::ServerConnection;
 use crate::execute::ask::{AskError, ask};
+use crate::execute::fault;
 use crate::execute::relay::RelayError;
 use crate::topology::ShardId;
 use crate::wire::{ClientError, SqlState};
@@ -92,16 +93,19 @@ impl ClientError for CommitError {
 pub async fn commit(gid: &str, anchor: &mut ServerConnection, others: &mut [&mut ServerConnection]) -> Result<(), CommitError> {
     for at in 0..others.len() {
         let Some(server) = others.get_mut(at) else { break };
+        fault::point("prepare", at).await;
         if let Err(error) = ask(server, &format!("PREPARE TRANSACTION '{gid}'")).await {
             abort(gid, anchor, others, at).await;
             return Err(CommitError::Aborted(error));
         }
     }
+    fault::point("decide", 0).await;
     let decide = format!("INSERT INTO shardyard.commit_decision (gid, decision) VALUES ('{gid}', 'commit')");
     if let Err(error) = ask(anchor, &decide).await {
         abort(gid, anchor, others, others.len()).await;
         return Err(CommitError::Aborted(error));
     }
+    fault::point("commit", 0).await;
     match ask(anchor, "COMMIT").await {
         Ok(()) => {}
         // A deferred constraint, say: the anchor has rolled back, and its decision with it.
@@ -111,11 +115,13 @@ pub async fn commit(gid: &str, anchor: &mut ServerConnection, others: &mut [&mut
         }
         Err(AskError::Lost(error)) => return Err(CommitError::Unknown(error)),
     }
-    for server in others {
+    for (at, server) in others.iter_mut().enumerate() {
+        fault::point("finish", at).await;
         if let Err(error) = ask(server, &format!("COMMIT PREPARED '{gid}'")).await {
             tracing::warn!(gid, server = %server.identity.endpoint, %error, "left to recovery: a prepared transaction is to be committed");
         }
     }
+    fault::point("finish", others.len()).await;
     Ok(())
 }
 

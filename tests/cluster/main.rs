@@ -1,6 +1,7 @@
 //! Tests that need servers. One plain server and one cluster serve them all and are ended here, whatever the outcome.
 
 mod access;
+mod bank;
 mod connection;
 mod ddl;
 mod differential;
@@ -88,6 +89,7 @@ const TESTS: &[(&str, Test)] = &[
 const EXCLUSIVE: &[(&str, Test)] = &[
     ("gather::gathers_need_temporary_tables", gather::gathers_need_temporary_tables),
     ("transactions::doubt_is_decided", transactions::doubt_is_decided),
+    ("bank::money_survives_kills", bank::money_survives_kills),
     ("saturation::replies_belong_to_requests", saturation::replies_belong_to_requests),
 ];
 

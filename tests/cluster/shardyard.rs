@@ -31,11 +31,17 @@ pub(crate) struct Shard {
 
 impl Cluster {
     pub(crate) fn start() -> Result<Self> {
+        Self::start_with(1)
+    }
+
+    /// With so many replicas a shard.
+    pub(crate) fn start_with(replicas: usize) -> Result<Self> {
         let folder = Folder(tempfile::Builder::new().prefix("shardyard-cluster-").tempdir()?);
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
         let listen = format!("127.0.0.1:{}", free_port()?);
         let shards = SHARDS.to_string();
-        run(&["dev", "up", "--detach", "--shards", &shards, "--replicas", "1", "--listen", &listen], folder.path())?;
+        let replicas = replicas.to_string();
+        run(&["dev", "up", "--detach", "--shards", &shards, "--replicas", &replicas, "--listen", &listen], folder.path())?;
         let status: Value = serde_json::from_str(&run(&["dev", "status", "--json"], folder.path())?)?;
         let dsn = |value: &Value| Dsn::parse(value.as_str().context("a DSN is no text")?);
         let shards = status["shards"].as_array().context("no shards in the status")?.iter().map(|shard| {

@@ -2,7 +2,7 @@
 
 mod expression;
 mod query;
-mod random;
+pub(crate) mod random;
 mod schema;
 mod shrink;
 mod syntax;
@@ -70,9 +70,10 @@ pub(crate) fn seeds_agree(fixture: &Fixture) -> Result<()> {
     }
     let refused = queries.refusals() * 1000 / queries.statements.max(1);
     println!("differential {name}: {}.{} % of the queries are refused", refused / 10, refused % 10);
-    let outcome = queries.conclude(&format!("{name}_queries"));
-    writes.conclude(&format!("{name}_writes"))?;
-    outcome
+    match (queries.conclude(&format!("{name}_queries")), writes.conclude(&format!("{name}_writes"))) {
+        (Err(queries), Err(writes)) => Err(queries.context(format!("{writes:#}"))),
+        (queries, writes) => queries.and(writes),
+    }
 }
 
 fn run_seed(fixture: &Fixture, seed: u64, queries: &mut Tally, writes: &mut Tally) -> Result<()> {
@@ -279,8 +280,9 @@ impl Run<'_> {
         let tables = self.schema.tables().map(|table| format!("drop table {}", table.name));
         for sql in views.chain(tables) {
             let verdict = self.pair.run(&Statement::new(&sql), &Manner::Simple)?;
-            if verdict != Verdict::Same {
-                self.writes.fail(format!("seed {}: {sql}: {verdict:?}", self.seed));
+            if let Verdict::Different(difference) = verdict {
+                self.writes.fail(format!("seed {}: {sql}\n{difference}", self.seed));
+                break;
             }
         }
         Ok(())

@@ -29,9 +29,9 @@ pub enum ScatterError {
     /// The connection of this server, counted in the order they were given, is lost or of unknown state.
     #[error("{1}")]
     Lost(usize, RelayError),
-    /// The server's own error.
-    #[error("{0}")]
-    Server(Box<ServerError>),
+    /// This server's own error.
+    #[error("{1}")]
+    Server(usize, Box<ServerError>),
     #[error("{0}")]
     Merge(#[from] MergeError),
     #[error("rows that the client takes piece by piece need more than {0} bytes of memory")]
@@ -275,5 +275,5 @@ fn fail(at: usize, server: &mut ServerConnection, body: &[u8]) -> ScatterError {
     while server.expected.front().is_some_and(|front| !matches!(front.reply, Reply::Query | Reply::Sync)) {
         server.expected.pop_front();
     }
-    ScatterError::Server(error)
+    ScatterError::Server(at, error)
 }

@@ -234,11 +234,10 @@ impl Session {
                 Some(at) => self.lose(*at, error),
                 None => error.into(),
             },
-            ScatterError::Server(error) => {
-                for at in places {
-                    if let Some(link) = self.links.get_mut(*at).filter(|link| link.unsynced && link.server.expected.is_empty()) {
-                        link.broken = true;
-                    }
+            ScatterError::Server(part, error) => {
+                let at = places.get(part).copied().unwrap_or(usize::MAX);
+                if let Some(link) = self.links.get_mut(at).filter(|link| link.unsynced) {
+                    link.broken = true;
                 }
                 Failure::Report(error)
             }

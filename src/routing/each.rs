@@ -96,34 +96,51 @@ pub(crate) fn vet(sought: &Sought<'_>, with: &With, returning: &[Target], target
         // It runs once.
         return Ok(false);
     }
-    let mut clock = false;
-    for (name, volatility) in &facts.calls {
-        if CLOCK.contains(&name.as_str()) {
-            clock = true;
-        } else if matches!(name.as_str(), "current_time" | "age") {
-            return Err(format!("{name} may differ between shards"));
-        } else if volatility.is_none_or(|volatility| volatility == Volatility::Volatile)
-            && !(FREE.contains(&name.as_str()) && sought.analyzer.blocks == 0)
-        {
-            return Err(format!("function \"{name}\" is volatile"));
-        } else if *volatility == Some(Volatility::Immutable)
-            && depends_on_order(name)
-            && !facts.reference.is_empty()
-            && target == EachTarget::Sharded
-        {
-            return Err(format!("{name}() depends on the order of rows"));
-        }
-    }
+    let clock = vet_calls(sought, target)?;
     if returning.iter().any(|target| target.alias.is_none() && names_clock(&target.expr)) {
         return Err("RETURNING names the clock without AS".to_owned());
     }
     let differs = facts.differences.iter().find(|what| match what.as_str() {
-        "UPDATE … FROM" | "ON CONFLICT DO NOTHING" | "FOR UPDATE" => false,
+        // Of several rows that match, any one's values are taken.
+        "UPDATE … FROM" => target == EachTarget::Reference,
+        "ON CONFLICT DO NOTHING" | "FOR UPDATE" => false,
         "LIMIT" | "DISTINCT ON" => !facts.reference.is_empty() || target == EachTarget::Reference,
         "DEFAULT" => matches!(sought.statement, Statement::Update(_)) && has_volatile_default(sought),
         what => !what.ends_with("()") && !what.starts_with("the default of"),
     });
     differs.map_or(Ok(clock), |what| Err(format!("it uses {what}")))
+}
+
+/// Whether the clock is among the functions; else why one of them may answer otherwise on each shard.
+fn vet_calls(sought: &Sought<'_>, target: EachTarget) -> Result<bool, String> {
+    let facts = &sought.analyzer.facts;
+    // A reference table's rows stand in another order on each shard; the written one counts once.
+    let own = usize::from(target == EachTarget::Reference);
+    let mut clock = false;
+    for (name, volatility) in &facts.calls {
+        let free = FREE.contains(&name.as_str()) && sought.analyzer.blocks == 0 && target == EachTarget::Sharded;
+        if CLOCK.contains(&name.as_str()) {
+            clock = true;
+            continue;
+        }
+        match volatility {
+            Some(Volatility::Immutable) if depends_on_order(name) && facts.reference.len() > own => {
+                return Err(format!("{name}() depends on the order of rows"));
+            }
+            Some(Volatility::Immutable) => {}
+            Some(Volatility::Stable) if target == EachTarget::Sharded && !tells_of_server(name) => {}
+            Some(Volatility::Stable) => return Err(format!("{name} may differ between shards")),
+            _ if free => {}
+            _ => return Err(format!("function \"{name}\" is volatile")),
+        }
+    }
+    Ok(clock)
+}
+
+/// Stable functions of which each server has its own answer.
+fn tells_of_server(name: &str) -> bool {
+    matches!(name, "current_time" | "age" | "version")
+        || ["pg_", "inet_", "txid_"].iter().any(|prefix| name.starts_with(prefix)) && name != "pg_typeof"
 }
 
 fn names_clock(expr: &Expr) -> bool {
@@ -132,14 +149,9 @@ fn names_clock(expr: &Expr) -> bool {
     found
 }
 
-/// Whether a sharded table of the statement has a default that differs from row to row or shard to shard.
+/// Whether a table of the statement has a default that differs from row to row or shard to shard.
 fn has_volatile_default(sought: &Sought<'_>) -> bool {
-    let names: Vec<&String> = sought.analyzer.facts.sharded.iter().map(|sharded| &sharded.table).collect();
-    sought.analyzer.planner.schema.relations().any(|relation| {
-        matches!(relation.placement, Placement::Sharded { .. })
-            && names.contains(&&relation.name)
-            && relation.columns.iter().any(|column| column.volatile_default)
-    })
+    sought.analyzer.facts.relations.iter().any(|relation| relation.columns.iter().any(|column| column.volatile_default))
 }
 
 /// The relations whose rows are needed wherever they are; all others are read only where their key is the written row's.

@@ -125,7 +125,7 @@ impl Session {
     }
 
     /// As [`Session::on_shards`], where no reply is the client's.
-    async fn on_others(&mut self, text: &[u8], shards: &[ShardId]) -> Result<(), Failure> {
+    pub(super) async fn on_others(&mut self, text: &[u8], shards: &[ShardId]) -> Result<(), Failure> {
         let text = String::from_utf8_lossy(text).into_owned();
         for shard in shards {
             let at = self.link(*shard, Access::Write).await?;

@@ -282,26 +282,14 @@ impl Session {
         }
     }
 
-    /// Runs one statement on the given shards at the same time; the client gets the first one's reply.
+    /// Runs one statement on the first shard, whose reply is the client's, then on the others at the same time: two clients that
+    /// do so wait for each other on the first one and not crosswise.
     pub(super) async fn on_shards(&mut self, text: &[u8], shards: &[ShardId]) -> Result<(), Failure> {
-        for (order, shard) in shards.iter().enumerate() {
-            let at = self.link(*shard, Access::Write).await?;
-            self.queue_query(at, text, order == 0, false);
-            if let Some(link) = self.links.get_mut(at) {
-                // A server that cannot be sent to says why when its reply is read.
-                let _ = link.server.send().await;
-            }
-        }
-        let mut result = Ok(());
-        for shard in shards {
-            let Some(at) = self.links.iter().position(|link| link.shard == *shard && link.primary) else { continue };
-            let outcome =
-                if result.is_ok() && Some(shard) == shards.first() { self.relay_or_fail(at).await } else { self.drain_link(at).await };
-            if result.is_ok() {
-                result = outcome;
-            }
-        }
-        result
+        let Some((first, others)) = shards.split_first() else { return Ok(()) };
+        let at = self.link(*first, Access::Write).await?;
+        self.queue_query(at, text, true, false);
+        self.relay_or_fail(at).await?;
+        self.on_others(text, others).await
     }
 
     pub(super) async fn drain_link(&mut self, at: usize) -> Result<(), Failure> {

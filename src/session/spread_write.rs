@@ -136,16 +136,13 @@ impl Session {
 
     /// Runs the texts at the same time and sends the client their rows; the tag, with all counts added.
     async fn run_texts(&mut self, text: &[u8], texts: &Texts, protocol: &Protocol<'_>) -> Result<String, Failure> {
-        for (shard, spliced) in &texts.parts {
-            let at = self.link(*shard, Access::Write).await?;
-            match protocol {
-                Protocol::Simple => self.queue_query(at, &spliced.text, true, false),
-                Protocol::Extended { types, tail } => self.queue_extended(at, &spliced.text, types, tail),
-            }
-            if let Some(link) = self.links.get_mut(at) {
-                // A server that cannot be sent to says why when its reply is read.
-                let _ = link.server.send().await;
-            }
+        // What is the same everywhere runs on the first shard before it does on the others, so that two clients wait there and not crosswise.
+        let (alone, together) = texts.parts.split_at(usize::from(texts.first_only).min(texts.parts.len()));
+        let mut unsent = together;
+        if alone.is_empty() {
+            self.send_texts(std::mem::take(&mut unsent), protocol).await?;
+        } else {
+            self.send_texts(alone, protocol).await?;
         }
         let mut answers = Vec::with_capacity(texts.parts.len());
         let mut result = Ok(());
@@ -161,6 +158,10 @@ impl Session {
             match self.part_of(*shard, keep).await {
                 Ok(Part { error: Some(error), .. }) if result.is_ok() => result = Err(Failure::report(placed(*error, text, spliced))),
                 Ok(_) if silent => {}
+                Ok(part) if !unsent.is_empty() => {
+                    answers.push(part);
+                    self.send_texts(std::mem::take(&mut unsent), protocol).await?;
+                }
                 Ok(part) => answers.push(part),
                 Err(failure) if result.is_ok() => result = Err(failure),
                 Err(_) => {}
@@ -177,6 +178,21 @@ impl Session {
             self.send_in_order(&mut answers, order, matches!(protocol, Protocol::Simple));
         }
         Ok(summed(&answers))
+    }
+
+    async fn send_texts(&mut self, texts: &[(ShardId, Spliced)], protocol: &Protocol<'_>) -> Result<(), Failure> {
+        for (shard, spliced) in texts {
+            let at = self.link(*shard, Access::Write).await?;
+            match protocol {
+                Protocol::Simple => self.queue_query(at, &spliced.text, true, false),
+                Protocol::Extended { types, tail } => self.queue_extended(at, &spliced.text, types, tail),
+            }
+            if let Some(link) = self.links.get_mut(at) {
+                // A server that cannot be sent to says why when its reply is read.
+                let _ = link.server.send().await;
+            }
+        }
+        Ok(())
     }
 
     /// The answer of a shard that was asked.

@@ -49,7 +49,6 @@ insert into s_ident (name) values ('x'), ('yy') returning *;
 insert into s_ident (name) select 'z' || n from generate_series(1, 3) n returning id, twice;
 insert into s_ident as i (name) values ('last') returning i.id, i.name;
 update s_codes set rate = (select sum(total) from s_orders) where code = 'a' returning code, rate;
-update s_codes c set rate = s.price from s_single s where s.word = c.code;
 delete from s_codes where code in (select word from s_lines);
 update s_codes set made = now() where code = 'b' returning code, made = now() as same;
 update s_codes set made = '2024-01-01', draw = 0;

@@ -23,6 +23,7 @@ mod send_tables;
 mod settings;
 pub mod shared;
 mod spread;
+mod spread_prepared;
 mod spread_write;
 mod transaction;
 

@@ -214,7 +214,7 @@ impl Session {
             return Box::pin(self.gather_prepared(&prepared, &written, (plan, access))).await;
         }
         let Some(shard) = self.shard_of(&route) else {
-            return Err(crate::session::commands::not_yet("EXECUTE of a statement on several shards", "Send the statement itself."));
+            return Box::pin(self.spread_prepared(&prepared, &written)).await;
         };
         let at = self.link(shard, access).await?;
         let mut result = self.prepare_on_server(at, &prepared).await;

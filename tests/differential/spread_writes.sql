@@ -169,3 +169,28 @@ copy w_orders (user_id, id, total, note) to stdout (format csv, header, force_qu
 copy w_codes to stdout;
 --@ any
 copy w_texts to stdout (format csv);
+
+-- SQL's PREPARE and EXECUTE.
+--@ simple
+prepare w_put (bigint, numeric) as insert into w_orders (user_id, id, total) values ($1, 900, $2), ($1 + 1, 900, $2 + 1) returning user_id, total;
+--@ simple
+execute w_put (61, 1.5);
+--@ simple
+execute w_put (61, 'x');
+--@ simple
+execute w_put (61);
+--@ simple
+prepare w_note as update w_orders set note = $2 where id = $1 returning user_id, note;
+--@ simple
+execute w_note (900, 'it''s, (so)');
+--@ simple
+prepare w_gone (bigint[]) as delete from w_orders where user_id = any ($1) and id = 900 returning user_id;
+--@ simple
+begin;
+--@ simple
+execute w_gone ('{61,62,63}');
+--@ simple
+execute w_put (61, 7);
+--@ simple
+commit;
+--@ check w_orders

@@ -41,6 +41,7 @@ const TESTS: &[(&str, Test)] = &[
     ("wire::compare::allows_what_must_differ", |_| wire::compare::tests::allows_what_must_differ()),
     ("differential::tells_wrong_answers", |_| differential::compare::tests::tells_wrong_answers()),
     ("differential::allows_what_is_open", |_| differential::compare::tests::allows_what_is_open()),
+    ("differential::splits_as_psql", |_| differential::psql::splits_as_psql()),
     ("differential::a_wrong_answer_is_noticed", differential::a_wrong_answer_is_noticed),
     ("differential::seeds_agree", differential::generate::seeds_agree),
     ("keys::bigint", keys::bigint),
@@ -112,6 +113,9 @@ fn main() {
         trials.push(trial(&stage, &format!("differential::corpus::{name}"), move |fixture: &Fixture| {
             differential::corpus::compare_file(fixture, &name)
         }));
+    }
+    if let Some(folder) = differential::regression::folder() {
+        trials.push(trial(&stage, "regression", move |fixture: &Fixture| differential::regression::agree(fixture, &folder)));
     }
     for (name, suite) in drivers::SUITES {
         trials.push(trial(&stage, &format!("drivers::{name}"), |fixture: &Fixture| drivers::run(suite, &fixture.cluster()?.dsn)));

@@ -102,6 +102,15 @@ impl Cluster {
         Ok(())
     }
 
+    /// Declares that a table that is to be made is sharded by this column.
+    pub(crate) fn shard_table(&self, table: &str, key: &str) -> Result<()> {
+        let mut command = Command::new(PROGRAM);
+        command.args(["table", "shard", table, "--key", key, "--local-unique", "--config"]).arg(&self.config);
+        let output = command.stdin(Stdio::null()).output()?;
+        anyhow::ensure!(output.status.success(), "{table}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+
     pub(crate) fn connect(&self) -> Result<Connection> {
         Connection::connect(&self.dsn)
     }

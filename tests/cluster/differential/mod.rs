@@ -5,6 +5,8 @@ pub(crate) mod corpus;
 pub(crate) mod generate;
 mod outcome;
 mod pair;
+pub(crate) mod psql;
+pub(crate) mod regression;
 mod script;
 mod tally;
 

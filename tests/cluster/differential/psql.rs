@@ -27,7 +27,7 @@ pub(crate) fn commands(text: &str, variables: &mut BTreeMap<String, String>) -> 
         while let Some(end) = state.end_of_statement(rest) {
             let (statement, after) = rest.split_at(end);
             sql.push_str(statement.strip_suffix(';').unwrap_or(statement));
-            let whole = substitute(std::mem::take(&mut sql).trim(), variables);
+            let whole = substitute(without_leading_comments(&std::mem::take(&mut sql)), variables);
             rest = after;
             began = if whole.is_empty() { began } else { began.max(1) };
             let input = reads_input(&whole).then(|| {
@@ -50,6 +50,14 @@ pub(crate) fn commands(text: &str, variables: &mut BTreeMap<String, String>) -> 
         }
     }
     found
+}
+
+fn without_leading_comments(sql: &str) -> &str {
+    let mut rest = sql.trim();
+    while let Some(comment) = rest.strip_prefix("--") {
+        rest = comment.split_once('\n').map_or("", |(_, after)| after).trim_start();
+    }
+    rest
 }
 
 fn reads_input(sql: &str) -> bool {
@@ -167,8 +175,7 @@ pub(crate) fn splits_as_psql() -> anyhow::Result<()> {
         .into_iter()
         .map(|command| format!("{}{}", command.sql, command.input.map_or(String::new(), |input| format!(" < {input}"))))
         .collect();
-    let expected =
-        ["select 1", "-- a; comment\nselect ';', \";\", $$;$$\n  , (2)", "\\d t\n/* ; /* ; */ */ select\n3", "copy t from stdin < 1;\n"];
+    let expected = ["select 1", "select ';', \";\", $$;$$\n  , (2)", "\\d t\n/* ; /* ; */ */ select\n3", "copy t from stdin < 1;\n"];
     anyhow::ensure!(found.get(..4).is_some_and(|found| found == expected), "{found:#?}");
     anyhow::ensure!(found.len() == 5, "{found:#?}");
     Ok(())

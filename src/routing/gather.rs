@@ -46,6 +46,8 @@ pub enum GatherKind {
     Cursor,
     /// COPY (query) TO STDOUT.
     Copy,
+    /// CREATE TEMPORARY TABLE AS, SELECT INTO TEMPORARY.
+    Store,
 }
 
 /// A sharded table whose rows are gathered.
@@ -182,11 +184,14 @@ fn found(planner: &Planner<'_>, whole: Cursor<'_>, form: Form, (relations, reads
         Form::Explain { .. } => GatherKind::Explain,
         Form::Cursor => GatherKind::Cursor,
         Form::CopyQuery => GatherKind::Copy,
-        Form::Stored => return Err("its rows are stored".to_owned()),
+        Form::Stored => {
+            stored(whole).ok_or("its rows are stored")?;
+            GatherKind::Store
+        }
         Form::View | Form::Other => return Err("it is no query".to_owned()),
     };
-    // A cursor's tables are still read when it has been declared.
-    let reads = reads && kind != GatherKind::Cursor;
+    // A cursor's tables are still read when it has been declared, and what is stored stays.
+    let reads = reads && !matches!(kind, GatherKind::Cursor | GatherKind::Store);
     if planner.search_path.iter().any(|schema| schema == "pg_temp" || schema.starts_with("pg_temp_")) {
         return Err("search_path names pg_temp".to_owned());
     }
@@ -202,8 +207,30 @@ fn found(planner: &Planner<'_>, whole: Cursor<'_>, form: Form, (relations, reads
         return Err("the tables that it reads are not known".to_owned());
     }
     check_names(planner, &plan, relations)?;
+    if kind == GatherKind::Store && stored(whole).is_none_or(|made| plan.relations().any(|(_, name)| name == made.name)) {
+        return Err("the new table has the name of one that is read".to_owned());
+    }
     check_tokens(&mut plan, whole)?;
     Ok(plan)
+}
+
+/// The temporary table that is made; others are made on every shard.
+fn stored(whole: Cursor<'_>) -> Option<ObjectName> {
+    let mut cursor = whole;
+    if whole.is_word("create") {
+        cursor.advance();
+    } else {
+        while !cursor.at_end() && !cursor.accept_word("into") {
+            cursor.advance();
+        }
+    }
+    cursor.accept_one_of(&["local", "global"]);
+    if !cursor.accept_one_of(&["temp", "temporary"]) {
+        return None;
+    }
+    cursor.accept_word("table");
+    cursor.accept_words(&["if", "not", "exists"]);
+    named(cursor)
 }
 
 struct Gathering<'a> {

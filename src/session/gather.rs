@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::backend::Reply;
 use crate::execute::ask::{AskError, ask_replies, ask_value, ask_within};
@@ -145,7 +145,7 @@ impl Session {
     /// The whole of it, from the temporary tables to their end.
     async fn gathered(&mut self, mut gathering: Gathering<'_>, run: Final<'_>) -> Result<Option<Kept>, Failure> {
         self.shared.counters.gathered.add(1);
-        if gathering.place == Place::Clients {
+        if gathering.place == Place::Clients && gathering.plan.kind != GatherKind::Store {
             self.step_aside(&mut gathering).await?;
         }
         let result = self.gathered_at(&gathering, &run).await;
@@ -357,6 +357,9 @@ impl Session {
         if let Some(description) = &run.description {
             server.expect(Reply::Own(description.clone()), true);
         }
+        if let Some(line) = explanation(gathering.plan, run.text) {
+            server.expect(Reply::Own(line), true);
+        }
         to_server::execute(&mut server.output, b"", 0);
         server.expect(Reply::Execute, true);
         to_server::sync(&mut server.output);
@@ -407,6 +410,18 @@ fn rows_of(mut replies: Bytes) -> Bytes {
         drop(replies.split_to(frame.bytes.min(replies.len())));
     }
     all.slice(..end.min(all.len()))
+}
+
+/// The first line of an EXPLAIN in text format.
+fn explanation(plan: &GatherPlan, text: &[u8]) -> Option<Bytes> {
+    let format = text.windows(6).any(|word| word.eq_ignore_ascii_case(b"format"));
+    if plan.kind != GatherKind::Explain || format {
+        return None;
+    }
+    let tables: Vec<&str> = plan.tables.iter().map(|table| table.name.as_str()).collect();
+    let mut line = BytesMut::new();
+    to_client::data_row(&mut line, &[&format!("Gather of {} on the home shard", tables.join(", "))]);
+    Some(line.freeze())
 }
 
 /// Whether an error's body is about temporary tables.

@@ -164,3 +164,13 @@ select user_id, rank() over (order by f8, id) from g_odd where id = $1 order by 
 --@ bind numeric 2.5
 select count(*), (select count(*) from g_gen where w > $1) from g_gen;
 select nextval('g_no_sequence'), w from g_gen, g_plain;
+create temporary table g_kept as select user_id, rank() over (order by w desc) as r from g_gen;
+select count(*), max(r) from g_kept;
+select g.user_id, k.r from g_kept k join g_gen g using (user_id) order by 1;
+select id, count(*) as n into temporary g_into from g_odd o where exists (select from g_gen where w = o.id) group by id;
+select * from g_into order by 1;
+begin;
+create temp table g_begun on commit drop as select count(*) as n from g_gen, g_plain;
+select * from g_begun;
+select count(*) from g_gen a, g_begun;
+commit;

@@ -128,11 +128,21 @@ async fn log_in((endpoint, tls): (&Endpoint, &ServerTls), user: &User, place: &s
     if let Some(password) = user.server_password.as_ref().or(user.password.as_ref()) {
         config.password(password);
     }
-    if let Err(error) = Target::new(config, tls.clone()).connect().await {
-        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-        let mend = format!("CREATE ROLE \"{name}\" LOGIN PASSWORD '…' as in users.toml, and let it in by pg_hba.conf");
-        findings.error(place, format!("user {} cannot enter: {cause}", user.name), mend);
+    let client = match Target::new(config, tls.clone()).connect().await {
+        Ok(client) => client,
+        Err(error) => return cannot_enter(&error, (user, name), place, findings),
+    };
+    let temporary = client.query_one("select has_database_privilege(current_database(), 'TEMPORARY')", &[]).await;
+    if temporary.is_ok_and(|row| !row.get::<_, bool>(0)) {
+        let text = format!("user {} may make no temporary tables: reads that no merge can answer will fail", user.name);
+        findings.warning(place, text, format!("GRANT TEMPORARY ON DATABASE \"{}\" TO \"{name}\"", endpoint.database));
     }
+}
+
+fn cannot_enter(error: &(dyn std::error::Error + 'static), (user, name): (&User, &str), place: &str, findings: &mut Findings) {
+    let cause = error.source().map(ToString::to_string).unwrap_or_default();
+    let mend = format!("CREATE ROLE \"{name}\" LOGIN PASSWORD '…' as in users.toml, and let it in by pg_hba.conf");
+    findings.error(place, format!("user {} cannot enter: {cause}", user.name), mend);
 }
 
 async fn migrations(client: &Client, shard: &Shard, map: &ShardMap, findings: &mut Findings) {

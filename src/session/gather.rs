@@ -15,7 +15,7 @@ use crate::session::failure::Failure;
 use crate::session::gather_execute::Call;
 use crate::session::spread::SpreadPortal;
 use crate::topology::ShardId;
-use crate::wire::frame::{HEADER_BYTES, peek};
+use crate::wire::frame::peek;
 use crate::wire::{PlainError, SqlState, from_client, to_client, to_server};
 
 /// From so many gathered bytes on, PostgreSQL's planner is told what is in the tables.
@@ -178,7 +178,10 @@ impl Session {
         let server = &mut *link.server;
         to_server::parse(&mut server.output, b"", text, &[]);
         server.expect(Reply::Parse(None, 0), false);
-        to_server::describe_statement(&mut server.output, b"");
+        // Of the portal, as exec_simple_query does: planning may tell more of a column's type than parsing.
+        to_server::bind(&mut server.output, b"", b"", PLAIN_BIND);
+        server.expect(Reply::Bind, false);
+        to_server::describe_portal(&mut server.output, b"");
         server.expect(Reply::Describe, true);
         to_server::sync(&mut server.output);
         server.expect(Reply::Sync, false);
@@ -188,6 +191,10 @@ impl Session {
             Err(AskError::Lost(error)) => return Err(self.lose(at, error)),
             Err(error) => {
                 self.settle(at).await?;
+                if matches!(&error, AskError::Server(error) if error.code == SqlState::PROTOCOL_VIOLATION) {
+                    // Bind gives no parameters, and the statement has some.
+                    return Err(Failure::plain(SqlState::UNDEFINED_PARAMETER, "there is no parameter $1"));
+                }
                 return Err(error.into());
             }
         };
@@ -195,12 +202,8 @@ impl Session {
         let mut description = None;
         while let Ok(Some(frame)) = peek(&rest) {
             let message = rest.split_to(frame.bytes.min(rest.len()));
-            match frame.tag {
-                b't' if message.get(HEADER_BYTES..).is_some_and(|body| body != [0, 0]) => {
-                    return Err(Failure::plain(SqlState::UNDEFINED_PARAMETER, "there is no parameter $1"));
-                }
-                b'T' => description = Some(message),
-                _ => {}
+            if frame.tag == b'T' {
+                description = Some(message);
             }
         }
         Ok(description)

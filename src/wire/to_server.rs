@@ -44,6 +44,13 @@ pub fn describe_statement(out: &mut BytesMut, name: &[u8]) {
     });
 }
 
+pub fn describe_portal(out: &mut BytesMut, name: &[u8]) {
+    message(out, b'D', |out| {
+        out.put_u8(b'P');
+        string(out, name);
+    });
+}
+
 pub fn close_statement(out: &mut BytesMut, name: &[u8]) {
     message(out, b'C', |out| {
         out.put_u8(b'S');

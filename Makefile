@@ -1,11 +1,12 @@
 # What a person types. Each target installs what is missing first (scripts/setup).
-.PHONY: help demo dev test soak fuzz bench lint unit drivers
+.PHONY: help demo dev test soak regression fuzz bench lint unit drivers
 
 help:
 	@echo "make demo   a cluster of four shards, filled, loaded and taken down again"
 	@echo "make dev    the same set-up, staying up until Ctrl-C"
 	@echo "make test   format, lints, every test, the drivers' suites"
-	@echo "make soak   the saturation test at its full length"
+	@echo "make soak   saturation, the bank under 200 kills, 20,000 generated statements: prints its seeds"
+	@echo "make regression   PostgreSQL's own regression scripts, fetched by apt, on a plain server and on four shards"
 	@echo "make fuzz   every decoder, the tokenizer and the planner against random input, ten minutes each"
 	@echo "make bench  direct PostgreSQL, PgBouncer and Shardyard side by side"
 	@echo "make lint   format and lints only"
@@ -25,6 +26,12 @@ test:
 soak:
 	@scripts/setup server
 	SHARDYARD_SOAK=1 cargo test --test cluster -- saturation
+	SHARDYARD_SOAK=1 cargo test --test cluster -- bank
+	SHARDYARD_SOAK=1 cargo test --test cluster -- differential::seeds
+
+regression:
+	@scripts/setup server
+	@scripts/regression
 
 fuzz:
 	@scripts/fuzz

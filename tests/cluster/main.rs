@@ -114,6 +114,10 @@ fn main() {
             differential::corpus::compare_file(fixture, &name)
         }));
     }
+    for name in differential::corpus::shapes() {
+        let compare = |name: String| move |fixture: &Fixture| differential::corpus::compare_shape(fixture, &name);
+        trials.push(trial(&stage, &format!("differential::shape::{name}"), compare(name)));
+    }
     if let Some(folder) = differential::regression::folder() {
         trials.push(trial(&stage, "regression", move |fixture: &Fixture| differential::regression::agree(fixture, &folder)));
     }

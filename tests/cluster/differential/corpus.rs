@@ -15,7 +15,10 @@ use crate::fixture::Fixture;
 use crate::plain::PlainServer;
 
 /// Makes the tables that the files read, with their rows; run once on either server.
-pub(crate) const TABLES: &str = "tables.sql";
+const TABLES: &str = "tables.sql";
+/// Its cases are tests of their own.
+const SHAPES: &str = "shapes.sql";
+const CASE: &str = "--@ case ";
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/differential")
@@ -26,15 +29,38 @@ pub(crate) fn files() -> Vec<String> {
     let entries = std::fs::read_dir(folder()).into_iter().flatten().flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
     let mut names: Vec<String> = names.filter_map(|name| name.strip_suffix(".sql").map(str::to_owned)).collect();
-    names.retain(|name| format!("{name}.sql") != TABLES);
+    names.retain(|name| ![TABLES, SHAPES].contains(&format!("{name}.sql").as_str()));
     names.sort();
     names
 }
 
-fn steps(file: &str) -> Result<Vec<Step>> {
+fn read(file: &str) -> Result<String> {
     let path = folder().join(file);
-    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-    parse(&text).with_context(|| file.to_owned())
+    std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
+}
+
+fn steps(file: &str) -> Result<Vec<Step>> {
+    parse(&read(file)?).with_context(|| file.to_owned())
+}
+
+/// The names of the known shapes.
+pub(crate) fn shapes() -> Vec<String> {
+    let text = read(SHAPES).unwrap_or_default();
+    text.lines().filter_map(|line| line.strip_prefix(CASE)).map(str::to_owned).collect()
+}
+
+/// Compares the statements of one shape.
+pub(crate) fn compare_shape(fixture: &Fixture, name: &str) -> Result<()> {
+    let text = read(SHAPES)?;
+    // The lines before it are blanked, so that line numbers are the file's.
+    let mut current = None;
+    let mine = |line: &str| {
+        current = line.strip_prefix(CASE).map(str::to_owned).or(current.take());
+        let belongs = current.as_deref() == Some(name) && !line.starts_with(CASE);
+        if belongs { format!("{line}\n") } else { "\n".to_owned() }
+    };
+    let steps = parse(&text.lines().map(mine).collect::<String>())?;
+    compare_steps(fixture, "shapes", steps)?.conclude(&format!("shape_{name}"))
 }
 
 /// Runs [`TABLES`], of which nothing may fail.
@@ -69,11 +95,15 @@ pub(crate) fn disorder(server: &PlainServer) -> Result<()> {
 
 /// Runs one file and compares.
 pub(crate) fn compare_file(fixture: &Fixture, name: &str) -> Result<()> {
+    compare_steps(fixture, name, steps(&format!("{name}.sql"))?)?.conclude(name)
+}
+
+fn compare_steps(fixture: &Fixture, file: &str, steps: Vec<Step>) -> Result<Tally> {
     let mut pair = Pair::connect(fixture.differential_plain()?, fixture.differential_subject()?)?;
     let mut servers = fixture.differential_servers()?;
     let mut tally = Tally::default();
-    for step in steps(&format!("{name}.sql"))? {
-        let place = format!("{name}.sql:{}", step.line);
+    for step in steps {
+        let place = format!("{file}.sql:{}", step.line);
         match &step.kind {
             StepKind::Statement(statement) => {
                 for manner in manners(statement, step.line) {
@@ -89,7 +119,7 @@ pub(crate) fn compare_file(fixture: &Fixture, name: &str) -> Result<()> {
             }
         }
     }
-    tally.conclude(name)
+    Ok(tally)
 }
 
 /// Reads are sent by both protocols, everything else by one of them.

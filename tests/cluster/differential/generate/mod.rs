@@ -34,7 +34,7 @@ const WRITES: usize = 30;
 /// After so many writes all tables are compared.
 const COMPARED_EVERY: usize = 6;
 /// Seeds of `make test`: 3,000 statements.
-const SEEDS: std::ops::Range<u64> = 1..23;
+const SEEDS: std::ops::Range<u64> = 1..19;
 /// Seeds of `make soak`, from the one of `SHARDYARD_SEED` on (by default the next after those of `make test`).
 const SOAK_SEEDS: u64 = 160;
 /// Of one failing query.

@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use lru::LruCache;
 use tokio::time::Instant;
 
+use crate::backend::prepared::PreparedSet;
 use crate::backend::settings::SettingSet;
 use crate::net::Stream;
 use crate::topology::Endpoint;
@@ -73,7 +72,7 @@ pub struct ServerConnection {
     /// What the session has applied beyond the defaults.
     pub settings: Arc<SettingSet>,
     /// Ids of the statements prepared under [`statement_name`].
-    pub prepared: LruCache<u64, ()>,
+    pub prepared: PreparedSet,
     /// Id of the unnamed statement, 0 for none.
     pub unnamed: u64,
     /// The schema under which its statements were prepared; under another they may have other result types.
@@ -108,7 +107,7 @@ impl ServerConnection {
             status: TransactionStatus::Idle,
             parameters,
             settings: Arc::default(),
-            prepared: LruCache::new(NonZeroUsize::new(prepared_max.max(1)).expect("at least one")),
+            prepared: PreparedSet::new(prepared_max),
             unnamed: 0,
             schema_version: 0,
             opened_at: now,

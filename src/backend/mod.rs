@@ -6,6 +6,7 @@ pub mod health;
 pub mod login;
 pub mod options;
 pub mod pool;
+mod prepared;
 pub mod servers;
 pub mod settings;
 

@@ -256,7 +256,7 @@ pub(super) fn scan(
             b'E' => {
                 let verdict = fail(body, &mut server.expected, outcome, names)?;
                 for id in outcome.unprepared.drain(..) {
-                    server.prepared.pop(&id);
+                    server.prepared.forget(id);
                 }
                 verdict
             }

@@ -102,7 +102,7 @@ impl Session {
         }
         let (shard, access) = self.express_target(&prepared.plan, &values)?;
         let mut link = self.spare_link(shard, access)?;
-        if link.server.prepared.get(&statement.id).is_none() {
+        if !link.server.prepared.has(statement.id) {
             link.server.release();
             return None;
         }

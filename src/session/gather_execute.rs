@@ -65,7 +65,7 @@ impl Session {
     /// Its names mean nothing any more.
     pub(super) async fn deallocate_gathered(&mut self, at: usize, call: &Call) -> Result<(), Failure> {
         if let Some(link) = self.links.get_mut(at) {
-            link.server.prepared.pop(&call.statement.id);
+            link.server.prepared.forget(call.statement.id);
         }
         self.ask_link(at, &format!("DEALLOCATE {}", call.statement.name)).await
     }

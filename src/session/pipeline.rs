@@ -108,7 +108,7 @@ impl Session {
             to_server::parse(&mut server.output, b"", &statement.text, &statement.types);
             server.expect(Reply::Parse(Some(name.into()), statement.id), true);
             server.unnamed = statement.id;
-        } else if server.prepared.get(&statement.id).is_some() {
+        } else if server.prepared.has(statement.id) {
             let mut done = bytes::BytesMut::new();
             to_client::parse_complete(&mut done);
             server.expect(Reply::Own(done.freeze()), true);
@@ -124,7 +124,7 @@ impl Session {
         let statement = &prepared.statement;
         let Some(link) = self.links.get_mut(at) else { return Ok(()) };
         let server = &mut *link.server;
-        if server.unnamed == statement.id || server.prepared.get(&statement.id).is_some() {
+        if server.unnamed == statement.id || server.prepared.has(statement.id) {
             return Ok(());
         }
         if prepared.sql_types.is_some() {

@@ -50,7 +50,7 @@ const REPEATS_KEPT: u32 = 3;
 /// Names of one client.
 #[derive(Debug, Default)]
 pub(super) struct ClientStatements {
-    named: HashMap<Box<[u8]>, Prepared>,
+    named: HashMap<Box<[u8]>, Prepared, foldhash::fast::RandomState>,
     unnamed: Option<Prepared>,
     /// The unnamed statement is gone, by a simple query, and only remembered for the case that it comes again.
     unnamed_dropped: bool,
@@ -237,7 +237,7 @@ impl Session {
     pub(super) async fn prepare_on_server(&mut self, at: usize, prepared: &Prepared) -> Result<(), Failure> {
         let Some(link) = self.links.get_mut(at) else { return Ok(()) };
         let statement = &prepared.statement;
-        if link.server.prepared.get(&statement.id).is_some() {
+        if link.server.prepared.has(statement.id) {
             return Ok(());
         }
         let name = &statement.name;
@@ -262,7 +262,7 @@ impl Session {
     /// Notes that the server has the statement; the least recently used one is closed when it has too many.
     pub(super) fn remember_prepared(&mut self, at: usize, id: u64) {
         let Some(link) = self.links.get_mut(at) else { return };
-        if let Some((evicted, ())) = link.server.prepared.push(id, ()).filter(|(evicted, ())| *evicted != id) {
+        if let Some(evicted) = link.server.prepared.insert(id) {
             to_server::close_statement(&mut link.server.output, statement_name(evicted).as_bytes());
             link.server.expect(Reply::Close, false);
         }

@@ -117,6 +117,7 @@ impl<'a> Analyzer<'a> {
         });
         self.depth -= 1;
         self.facts.locking |= query.locking;
+        self.facts.locking_inside |= query.locking && self.depth > 0;
         if query.limited {
             self.facts.differs("LIMIT");
         }

@@ -59,6 +59,8 @@ pub(crate) struct Facts {
     pub writes: bool,
     /// FOR UPDATE and the like somewhere.
     pub locking: bool,
+    /// The same in a query within the statement's own.
+    pub locking_inside: bool,
     /// A refusal that no routing hint lifts.
     pub hard: Option<Refusal>,
     /// A refusal that a routing hint lifts.

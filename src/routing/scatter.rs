@@ -137,8 +137,11 @@ pub(crate) fn plan(sought: &Sought<'_>, query: &Query) -> Result<ScatterPlan, St
     if let Some(other) = facts.single.first().or(facts.home.first()) {
         return Err(format!("\"{other}\" is on the home shard only"));
     }
-    if facts.writes || query.locking || facts.locking {
-        return Err("rows are written or locked".to_owned());
+    if facts.writes || facts.locking_inside {
+        return Err("rows are written, or locked inside of the query".to_owned());
+    }
+    if query.locking && query.limited {
+        return Err("each shard would lock as many rows as LIMIT allows for all".to_owned());
     }
     if let Some(what) = facts.volatile.as_ref().or(facts.varying.as_ref()) {
         return Err(format!("{what} may differ from shard to shard"));

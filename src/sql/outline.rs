@@ -36,10 +36,12 @@ enum Clause {
     Order,
     Limit,
     Offset,
+    /// FOR UPDATE and the like.
+    Locking,
 }
 
 impl Outline {
-    /// The outline of the SELECT that begins at `cursor`; `None` for other statements and for clauses it does not know (FETCH, FOR, INTO,
+    /// The outline of the SELECT that begins at `cursor`; `None` for other statements and for clauses it does not know (FETCH, INTO,
     /// set operations).
     #[must_use]
     pub fn of(mut cursor: Cursor<'_>) -> Option<Self> {
@@ -127,7 +129,7 @@ impl Reader {
             Clause::Order => self.outline.order_clause = whole,
             Clause::Limit => self.outline.limit_clause = whole,
             Clause::Offset => self.outline.offset_clause = whole,
-            Clause::From | Clause::Where | Clause::Group | Clause::Window => {}
+            Clause::From | Clause::Where | Clause::Group | Clause::Window | Clause::Locking => {}
         }
     }
 }
@@ -154,7 +156,8 @@ fn clause(cursor: &Cursor<'_>) -> Next {
         "window" => Next::Clause(Clause::Window, 1),
         "limit" => Next::Clause(Clause::Limit, 1),
         "offset" => Next::Clause(Clause::Offset, 1),
-        "fetch" | "for" | "into" | "union" | "intersect" | "except" => Next::Unknown,
+        "for" => Next::Clause(Clause::Locking, 1),
+        "fetch" | "into" | "union" | "intersect" | "except" => Next::Unknown,
         _ => Next::Same,
     }
 }

@@ -174,3 +174,16 @@ create temp table g_begun on commit drop as select count(*) as n from g_gen, g_p
 select * from g_begun;
 select count(*) from g_gen a, g_begun;
 commit;
+select user_id, w from g_gen where w > 4 order by user_id for update;
+select user_id, w from g_gen where w > 4 for no key update nowait;
+select g.user_id, f.n from g_gen g join g_other.g_far f using (user_id) order by 1 for share of g;
+begin;
+select user_id, h from g_gen where user_id in (1, 2, 3) order by h desc for update skip locked;
+update g_gen set h = h + 1 where user_id in (1, 2, 3);
+select sum(h), (select max(h) from g_gen) from g_gen;
+rollback;
+select w, count(*) from g_gen group by w for update;
+select distinct w from g_gen for update;
+select count(*) from g_gen for update;
+--@ bind int4 5
+select user_id from g_gen where w > $1 order by 1 for update;

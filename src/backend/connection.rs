@@ -67,6 +67,8 @@ pub struct ServerConnection {
     pub relaying_bytes: usize,
     /// As the last ReadyForQuery said.
     pub status: TransactionStatus,
+    /// Its transaction waits for locks only so long as one over several shards may: a time-out is a deadlock's.
+    pub lock_bound: bool,
     /// What ParameterStatus has told.
     pub parameters: BTreeMap<String, String>,
     /// What the session has applied beyond the defaults.
@@ -105,6 +107,7 @@ impl ServerConnection {
             expected: VecDeque::new(),
             relaying_bytes: 0,
             status: TransactionStatus::Idle,
+            lock_bound: false,
             parameters,
             settings: Arc::default(),
             prepared: PreparedSet::new(prepared_max),

@@ -251,7 +251,7 @@ fn share(data: &[u8], receivers: &mut [Receiver<'_>], sharing: &mut Sharing<'_>,
         };
         let at = wanted.and_then(|wanted| receivers.iter().position(|receiver| receiver.shard == wanted)).unwrap_or(0);
         if let Some(receiver) = receivers.get_mut(at) {
-            receiver.lines.push(*line, row.lines);
+            receiver.lines.push(*line, if receiver.lines.is_empty() { row.lines_first } else { row.lines });
             receiver.rows += 1;
             receiver.give(row.bytes);
         }

@@ -7,6 +7,7 @@ pub mod client;
 pub mod copy;
 pub mod copy_split;
 mod fault;
+pub mod deadlock;
 pub mod gather;
 pub mod part;
 pub mod relay;

@@ -7,6 +7,7 @@ use bytes::{Buf, BytesMut};
 
 use crate::backend::connection::{Expected, Reply, STATEMENT_PREFIX, ServerConnection};
 use crate::execute::client::ClientIo;
+use crate::execute::deadlock;
 use crate::wire::{ClientError, ServerError, SqlState, TransactionStatus, frame, from_server, to_server};
 
 /// Part of a row is sent on before the whole has arrived once this much of it has.
@@ -203,6 +204,16 @@ enum Verdict {
     CopyIn,
 }
 
+impl Verdict {
+    /// Sent on with this body, unless nothing is.
+    fn unless_swallowed(self, body: Vec<u8>) -> Self {
+        match self {
+            Self::Forward => Self::Rewrite(body),
+            other => other,
+        }
+    }
+}
+
 /// Goes through what has arrived; what is the client's is appended to `sink`. True when relaying ends.
 pub(super) fn scan(
     sink: &mut BytesMut,
@@ -254,7 +265,11 @@ pub(super) fn scan(
             // The common case: a row for the client.
             b'D' if server.expected.front().is_some_and(|expected| expected.forward) => Verdict::Forward,
             b'E' => {
-                let verdict = fail(body, &mut server.expected, outcome, names)?;
+                let deadlock = if server.lock_bound { deadlock::of_timeout(body) } else { None };
+                let verdict = match deadlock {
+                    Some(body) => fail(&body, &mut server.expected, outcome, names)?.unless_swallowed(body),
+                    None => fail(body, &mut server.expected, outcome, names)?,
+                };
                 for id in outcome.unprepared.drain(..) {
                     server.prepared.forget(id);
                 }

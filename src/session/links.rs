@@ -10,12 +10,13 @@ use crate::backend::pool::Patience;
 use crate::backend::{Checkout, Reply};
 use crate::execute::ask::{AskError, ask};
 use crate::execute::copy::copy_in;
+use crate::execute::deadlock;
 use crate::execute::relay::{Outcome, Progress, RelayError, relay};
 use crate::routing::Access;
 use crate::session::Session;
 use crate::session::failure::Failure;
 use crate::topology::ShardId;
-use crate::wire::{SqlState, TransactionStatus, to_server};
+use crate::wire::{PlainError, SqlState, TransactionStatus, to_client, to_server};
 
 /// What is left of a transaction when its client has gone is rolled back within this, or the connection closed.
 const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -52,7 +53,36 @@ impl Session {
             link.wrote |= access == Access::Write;
         }
         self.enter_transaction(at).await?;
+        self.bound_locks(at);
         Ok(at)
+    }
+
+    /// Once in a session.
+    fn tell_of_snapshots(&mut self) {
+        if !self.told_of_snapshots && self.transaction.wants_one_snapshot() {
+            self.told_of_snapshots = true;
+            let notice = PlainError::new(SqlState(*b"00000"), "this transaction is on several shards, each of which has its own snapshot");
+            let notice = notice.detail("REPEATABLE READ and SERIALIZABLE hold for each shard by itself.");
+            to_client::notice(&mut self.client.output, "NOTICE", &notice);
+        }
+    }
+
+    /// A transaction that writes and is on several shards may wait for another one crosswise, which no server sees.
+    fn bound_locks(&mut self, at: usize) {
+        let busy = |link: &&Link| link.server.status != TransactionStatus::Idle || !link.server.expected.is_empty();
+        if !self.transaction.is_open() || self.links.iter().filter(busy).count() < 2 {
+            return;
+        }
+        self.tell_of_snapshots();
+        if !self.links.iter().any(|link| link.wrote) || self.settings.current.get("lock_timeout").is_some() {
+            return;
+        }
+        let fit = |link: &&mut Link| !link.unsynced && !link.server.lock_bound && link.server.status != TransactionStatus::Failed;
+        let Some(link) = self.links.get_mut(at).filter(fit) else { return };
+        link.server.lock_bound = true;
+        // A simple query drops the unnamed statement.
+        link.server.unnamed = 0;
+        self.queue_query(at, deadlock::BOUND.as_bytes(), false, false);
     }
 
     /// A connection to the home shard's primary for what writes no rows.
@@ -273,6 +303,7 @@ impl Session {
         let Some(link) = self.links.get_mut(at) else { return };
         let shard = link.shard;
         link.temporary = false;
+        link.server.lock_bound = false;
         let wrote = std::mem::take(&mut link.wrote) && link.primary;
         if !self.pinned {
             let link = self.links.swap_remove(at);

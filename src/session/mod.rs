@@ -83,6 +83,8 @@ pub struct Session {
     pinned: bool,
     scan: Scan,
     reported: Reported,
+    /// That transactions over several shards are not of one snapshot.
+    told_of_snapshots: bool,
 }
 
 impl Session {
@@ -228,6 +230,7 @@ async fn start(
         pinned,
         scan: Scan::new(),
         reported: Reported::default(),
+        told_of_snapshots: false,
         account: Arc::clone(&account),
         shared,
     });

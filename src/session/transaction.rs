@@ -107,6 +107,12 @@ impl Transaction {
         *self = Self { mode: Mode::Explicit, begin: begin.to_owned(), start: Some(before.start.unwrap_or(settings)), ..before };
     }
 
+    /// Whether the client has asked for more than READ COMMITTED.
+    pub(super) fn wants_one_snapshot(&self) -> bool {
+        let texts = std::iter::once(&self.begin).chain(&self.local).map(|text| text.to_ascii_lowercase());
+        texts.filter(|text| text.contains("isolation")).any(|text| text.contains("repeatable") || text.contains("serializable"))
+    }
+
     pub(super) fn close(&mut self) {
         *self = Self::default();
     }
@@ -394,6 +400,8 @@ impl Session {
         self.need_block("ROLLBACK TO SAVEPOINT")?;
         let at = self.savepoint_place(name)?;
         self.on_all_links(&format!("ROLLBACK TO SAVEPOINT {}", quoted_identifier(name))).await?;
+        // A bound that was set since is gone.
+        self.links.iter_mut().for_each(|link| link.server.lock_bound = false);
         self.transaction.savepoints.truncate(at + 1);
         if let Some(savepoint) = self.transaction.savepoints.last() {
             self.transaction.local.truncate(savepoint.local);

@@ -20,6 +20,7 @@ mod reply;
 mod saturation;
 mod sessions;
 mod shardyard;
+mod spread;
 mod tokio_driver;
 mod transactions;
 mod wire;
@@ -68,6 +69,9 @@ const TESTS: &[(&str, Test)] = &[
     ("transactions::all_or_nothing", transactions::all_or_nothing),
     ("transactions::vanishing_clients_leave_nothing", transactions::vanishing_clients_leave_nothing),
     ("transactions::pipelines_are_all_or_nothing", transactions::pipelines_are_all_or_nothing),
+    ("spread::deadlocks_end", spread::deadlocks_end),
+    ("spread::refused_by_one_kept_by_none", spread::refused_by_one_kept_by_none),
+    ("spread::copy_is_bounded", spread::copy_is_bounded),
     ("sessions::settings_do_not_leak", sessions::settings_do_not_leak),
     ("sessions::set_config_does_not_leak", sessions::set_config_does_not_leak),
     ("sessions::timeouts_are_ones_own", sessions::timeouts_are_ones_own),

@@ -58,7 +58,7 @@ create table s_merge (user_id bigint primary key, n int);
 begin;
 delete from s_lines where amount > (select avg(amount) from s_lines);
 update s_orders set total = (select count(*) from s_lines);
-insert into s_codes (code) select 'tx' || user_id from s_orders where id = 1;
+insert into s_codes (code) select 'tx' || user_id from s_orders where id = 1 order by user_id;
 update s_codes set made = '2024-01-01', draw = 0;
 commit;
 --@ check s_orders, s_lines, s_codes*

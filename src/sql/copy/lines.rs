@@ -15,6 +15,11 @@ pub struct LineLog {
 }
 
 impl LineLog {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.last == 0
+    }
+
     /// A row of `lines` lines was sent that ends on the client's line `line`.
     pub fn push(&mut self, line: u64, lines: u32) {
         if self.log.len() >= LOG_BYTES_MAX {

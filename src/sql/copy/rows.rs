@@ -23,6 +23,8 @@ pub struct Row<'a> {
     pub key: KeyField<'a>,
     /// How many lines PostgreSQL counts it as.
     pub lines: u32,
+    /// The same where it is the first row: how lines end is not known then, and newlines within quotes do not count.
+    pub lines_first: u32,
 }
 
 /// The field that holds the key.
@@ -159,6 +161,7 @@ impl Rows {
             return if rest.len() > ROW_BYTES_MAX { Err(DataError::TooLong) } else { Ok(None) };
         };
         let lines = 1 + std::mem::take(&mut self.progress).inner_lines;
+        let lines_first = if self.end_of_line == EndOfLine::Newline { 1 } else { lines };
         let start = self.taken;
         self.taken += bytes;
         let row = self.data.get(start..self.taken).unwrap_or_default();
@@ -169,11 +172,11 @@ impl Rows {
         }
         self.ended = !csv && text::ends_with_marker(fields);
         if std::mem::take(&mut self.header) {
-            return Ok(Some(Row { kind: RowKind::Shared, bytes: row, key: KeyField::Missing, lines }));
+            return Ok(Some(Row { kind: RowKind::Shared, bytes: row, key: KeyField::Missing, lines, lines_first }));
         }
         let key =
             if csv { csv::field(fields, self.key, &self.options, self.key_forced) } else { text::field(fields, self.key, &self.options) };
-        Ok(Some(Row { kind: RowKind::Data, bytes: row, key, lines }))
+        Ok(Some(Row { kind: RowKind::Data, bytes: row, key, lines, lines_first }))
     }
 
     fn take_tuple(&mut self) -> Result<Option<Row<'_>>, DataError> {
@@ -213,7 +216,7 @@ impl Rows {
             None => KeyField::Null,
             Some(range) => row.get(range).map_or(KeyField::Missing, KeyField::Binary),
         });
-        Ok(Some(Row { kind, bytes: row, key, lines }))
+        Ok(Some(Row { kind, bytes: row, key, lines, lines_first: lines }))
     }
 }
 

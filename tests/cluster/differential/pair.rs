@@ -102,6 +102,8 @@ impl Pair {
 
     /// The path that EXPLAIN (ROUTE) tells of a statement; `None` where there is nothing to tell.
     pub(crate) fn path(&mut self, sql: &str) -> Option<String> {
+        // Of several statements only the first would be explained, and the others run.
+        (!sql.contains("; ")).then_some(())?;
         let plannable = ["select", "with", "values", "table", "insert", "update", "delete", "merge", "("];
         plannable.contains(&first_word(sql).as_str()).then_some(())?;
         let rows = self.observer.query(&format!("explain (route) {sql}")).ok()?;

@@ -8,9 +8,13 @@ use crate::routing::Access;
 use crate::session::Session;
 use crate::session::failure::Failure;
 use crate::sql::command::{Ddl, DdlObject, DdlVerb, ObjectName};
+use crate::sql::tables::names_in;
 use crate::topology::schema::{Column, RelationKind};
 use crate::topology::{Placement, Relation, Schema, ShardId};
 use crate::wire::{PlainError, SqlState, to_client};
+
+/// Views over views over views: PostgreSQL has no bound, and none is this deep.
+const VIEWS_DEEP_MAX: usize = 16;
 
 /// Where a DDL statement runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -258,14 +262,23 @@ impl Session {
         self.relation(name).map(|relation| relation.placement.clone())
     }
 
+    /// Where DDL finds a relation: a view that reads anything on the home shard only is there only, whatever else it reads.
+    fn ddl_placement(&self, name: &ObjectName, depth: usize) -> Option<Placement> {
+        let relation = self.relation(name)?;
+        let query = relation.view_query.as_deref().filter(|_| depth < VIEWS_DEEP_MAX);
+        let used = query.map_or_else(Vec::new, names_in);
+        let at_home = used.iter().any(|used| used.name != relation.name && self.ddl_placement(used, depth + 1) == Some(Placement::Single));
+        Some(if at_home { Placement::Single } else { relation.placement.clone() })
+    }
+
     /// Where a statement about existing objects, or about no table at all, runs.
     fn reach(&self, ddl: &Ddl) -> Result<Reach, Failure> {
         let over_shards = |placement: &Placement| *placement != Placement::Single;
-        let named: Vec<(&ObjectName, Option<Placement>)> = ddl.relations.iter().map(|name| (name, self.placement(name))).collect();
+        let named: Vec<(&ObjectName, Option<Placement>)> = ddl.relations.iter().map(|name| (name, self.ddl_placement(name, 0))).collect();
         let makes_view = matches!(ddl.object, DdlObject::View | DdlObject::MaterializedView) && ddl.verb == DdlVerb::Create;
         if makes_view {
-            let used: Vec<Placement> = ddl.uses.iter().filter_map(|name| self.placement(name)).collect();
-            let sharded = used.iter().any(|placement| matches!(placement, Placement::Sharded { .. }));
+            let used: Vec<Placement> = ddl.uses.iter().filter_map(|name| self.ddl_placement(name, 0)).collect();
+            let sharded = ddl.uses.iter().any(|name| matches!(self.placement(name), Some(Placement::Sharded { .. })));
             if ddl.object == DdlObject::MaterializedView && sharded {
                 return Err(spans("a materialized view of sharded tables", "Use a view."));
             }

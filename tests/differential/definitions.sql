@@ -155,3 +155,15 @@ select * from f_stored;
 drop table f_made, f_custom;
 select count(*) from f_made;
 drop schema f_space cascade;
+-- A view that reads a table of the home shard is there only; so is one that reads it.
+create table f_far (user_id bigint primary key, n int);
+create table f_near (id int primary key, word text);
+create view f_mixed as select f.n, h.word from f_far f join f_near h on h.id = f.n;
+create view f_above as select count(*) as n from f_mixed;
+select * from f_above;
+alter view f_above rename to f_over;
+drop view f_mixed;
+drop view f_over;
+drop view f_mixed;
+drop table f_far;
+drop table f_near;

@@ -68,7 +68,10 @@ impl Pair {
         let refusal = actual.error.as_ref().filter(|error| error.sqlstate() == "0A000");
         // What was refused is not there; it must not be there on the plain server either.
         if let Some(error) = refusal.filter(|_| !only_reads(&statement.sql)) {
-            return self.refused(&actual, error);
+            return match !error.field("F").is_empty() && self.plain_refuses(statement, &actual)? {
+                true => Ok(Verdict::SameError(error.sqlstate().to_owned())),
+                false => self.refused(&actual, error),
+            };
         }
         let expected = run(&mut self.plain, &statement.sql, manner, input).context("on the plain server")?;
         if let Some(error) = refusal.filter(|_| expected.sqlstate() != Some("0A000")) {
@@ -79,6 +82,18 @@ impl Pair {
         };
         self.give_up(expected.in_transaction() || actual.in_transaction())?;
         Ok(Verdict::Different(Difference { what, expected: expected.to_string(), actual: actual.to_string() }))
+    }
+
+    /// Whether a refusal that names its place in PostgreSQL's source is the plain server's too. What it does instead is undone.
+    fn plain_refuses(&mut self, statement: &Statement, actual: &Outcome) -> Result<bool> {
+        if !actual.in_transaction() {
+            self.plain.query("begin")?;
+        }
+        let expected = run(&mut self.plain, &statement.sql, &Manner::Simple, statement.input.as_bytes()).context("on the plain server")?;
+        if !actual.in_transaction() {
+            self.plain.query("rollback")?;
+        }
+        Ok(expected.sqlstate() == Some("0A000"))
     }
 
     fn refused(&mut self, actual: &Outcome, error: &ServerError) -> Result<Verdict> {

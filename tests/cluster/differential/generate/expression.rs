@@ -142,7 +142,8 @@ impl Generator<'_> {
     fn leaf(&mut self, kind: Type, scope: &[InScope]) -> Expression {
         let fitting: Vec<&InScope> = scope.iter().filter(|column| column.kind == kind).collect();
         if !fitting.is_empty() && self.random.chance(80) {
-            return Expression::column(*self.random.pick(&fitting));
+            let chosen = self.random.below(fitting.len());
+            return Expression::column(fitting[chosen]);
         }
         self.constant(kind)
     }
@@ -310,8 +311,10 @@ impl Generator<'_> {
     }
 }
 
-/// `VALUES` or a function in FROM, its columns' names and types.
-pub(crate) fn table_functions() -> [(String, &'static str, Vec<(&'static str, Type)>); 3] {
+/// `VALUES` or a function in FROM: the call, its columns' names as a list, and with their types.
+type TableFunction = (String, &'static str, Vec<(&'static str, Type)>);
+
+pub(crate) fn table_functions() -> [TableFunction; 3] {
     [
         ("generate_series(1, 4)".to_owned(), "n", vec![("n", Type::Int)]),
         ("unnest(array[2, null, 3], array['a', 'b'])".to_owned(), "x, y", vec![("x", Type::Int), ("y", Type::Text)]),

@@ -144,7 +144,8 @@ fn relation(name: String, kind: Kind, key: Option<(Type, &'static str)>, random:
     primary.push("id".to_owned());
     for at in 0..3 + random.below(5) {
         let kind = *random.pick(ALL);
-        columns.push(Column { name: format!("v{at}"), kind, declared: *random.pick(kind.columns()) });
+        let declared = kind.columns()[random.below(kind.columns().len())];
+        columns.push(Column { name: format!("v{at}"), kind, declared });
     }
     Relation { name, kind, columns, key: primary, rows: Vec::new() }
 }

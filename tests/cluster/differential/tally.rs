@@ -69,15 +69,20 @@ impl Tally {
 
     /// Prints the counts; an error if an answer was different or more was refused than before.
     pub(crate) fn conclude(&self, name: &str) -> Result<()> {
+        let held = ratchet(name, self.refusals()).with_context(|| format!("refused:\n{}", self.reasons()));
+        self.tell(name).and(held)
+    }
+
+    /// Prints the counts; an error if an answer was different.
+    pub(crate) fn tell(&self, name: &str) -> Result<()> {
         println!("differential {name}: {self}");
         if std::env::var_os("SHARDYARD_REASONS").is_some() {
             println!("  errors on both: {:?}", self.errors);
             print!("{}", self.reasons());
         }
-        let held = ratchet(name, self.refusals()).with_context(|| format!("refused:\n{}", self.reasons()));
         let shown = self.failures.iter().take(FAILURES_SHOWN).map(String::as_str).collect::<Vec<_>>().join("\n");
         ensure!(self.failures.is_empty(), "{} answers differ:\n{shown}", self.failures.len());
-        held
+        Ok(())
     }
 }
 

@@ -35,8 +35,10 @@ const WRITES: usize = 30;
 const COMPARED_EVERY: usize = 6;
 /// Seeds of `make test`: 3,000 statements.
 const SEEDS: std::ops::Range<u64> = 1..19;
-/// Seeds of `make soak`, from the one of `SHARDYARD_SEED` on (by default the next after those of `make test`).
+/// Seeds of `make soak` (`SHARDYARD_SEEDS`: another number), from the one of `SHARDYARD_SEED` on (by default the next after those of `make test`).
 const SOAK_SEEDS: u64 = 160;
+/// Of a thousand queries.
+const REFUSED_MAX: usize = 10;
 /// Of one failing query.
 const SHRINKS_MAX: usize = 400;
 const FAILURES_MAX: usize = 8;
@@ -55,8 +57,9 @@ struct Run<'a> {
 pub(crate) fn seeds_agree(fixture: &Fixture) -> Result<()> {
     let soak = std::env::var_os("SHARDYARD_SOAK").is_some();
     let chosen = std::env::var("SHARDYARD_SEED").ok().map(|seed| seed.parse::<u64>()).transpose()?;
+    let count = std::env::var("SHARDYARD_SEEDS").ok().map_or(Ok(SOAK_SEEDS), |count| count.parse::<u64>())?;
     let (name, seeds) = match (soak, chosen) {
-        (true, from) => ("soak", from.unwrap_or(SEEDS.end)..from.unwrap_or(SEEDS.end) + SOAK_SEEDS),
+        (true, from) => ("soak", from.unwrap_or(SEEDS.end)..from.unwrap_or(SEEDS.end) + count),
         (false, Some(seed)) => ("seed", seed..seed + 1),
         (false, None) => ("generated", SEEDS),
     };
@@ -70,10 +73,17 @@ pub(crate) fn seeds_agree(fixture: &Fixture) -> Result<()> {
     }
     let refused = queries.refusals() * 1000 / queries.statements.max(1);
     println!("differential {name}: {}.{} % of the queries are refused", refused / 10, refused % 10);
-    match (queries.conclude(&format!("{name}_queries")), writes.conclude(&format!("{name}_writes"))) {
-        (Err(queries), Err(writes)) => Err(queries.context(format!("{writes:#}"))),
-        (queries, writes) => queries.and(writes),
+    let conclude = |tally: &Tally, part: &str| match name {
+        "generated" => tally.conclude(&format!("{name}_{part}")),
+        // Other seeds have other numbers.
+        _ => tally.tell(&format!("{name}_{part}")),
+    };
+    match (conclude(&queries, "queries"), conclude(&writes, "writes")) {
+        (Err(queries), Err(writes)) => return Err(queries.context(format!("{writes:#}"))),
+        (queries, writes) => queries.and(writes)?,
     }
+    ensure!(refused <= REFUSED_MAX, "more than {} % of the queries are refused:\n{}", REFUSED_MAX / 10, queries.reasons());
+    Ok(())
 }
 
 fn run_seed(fixture: &Fixture, seed: u64, queries: &mut Tally, writes: &mut Tally) -> Result<()> {

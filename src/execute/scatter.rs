@@ -16,9 +16,9 @@ use crate::wire::frame::{self, HEADER_BYTES};
 use crate::wire::{ServerError, TransactionStatus, from_server};
 
 /// A server whose rows wait for other servers' is read up to this.
-const AHEAD_BYTES_MAX: usize = 64 * 1024;
+const AHEAD_BYTES_MAX: usize = 32 * 1024;
 /// A client that does not read stops the reading from the servers at this much.
-const UNSENT_BYTES_MAX: usize = 256 * 1024;
+const UNSENT_BYTES_MAX: usize = 64 * 1024;
 
 /// A scatter ended early. The other servers may still be running.
 #[derive(Debug, thiserror::Error)]
@@ -133,7 +133,7 @@ fn poll_wait(
     while !client.output.is_empty() && !client.kept && !client.corked {
         match client.stream.poll_send(context, &client.output) {
             Poll::Ready(Ok(count)) => {
-                client.output.advance(count);
+                consume(&mut client.output, count);
                 sent = true;
             }
             Poll::Ready(Err(error)) => return Poll::Ready(Err(ScatterError::Client(error))),
@@ -186,10 +186,15 @@ fn take(
         if frame.bytes > part.server.input.len() || (frame.tag == b'D' && !merger.wants(at)) {
             break;
         }
-        let message = part.server.input.split_to(frame.bytes).freeze();
+        if own && frame.tag == b'D' {
+            merger.row(at, part.server.input.get(..frame.bytes).unwrap_or_default(), out)?;
+            consume(&mut part.server.input, frame.bytes);
+            continue;
+        }
+        let message = part.server.input.get(..frame.bytes).unwrap_or_default().to_vec();
+        consume(&mut part.server.input, frame.bytes);
         let body = message.get(HEADER_BYTES..).unwrap_or_default();
         match frame.tag {
-            b'D' if own => merger.row(at, message, out)?,
             b'T' if own => {
                 let first = !merger.is_described();
                 merger.describe(body)?;
@@ -228,13 +233,14 @@ fn pass_on(server: &mut ServerConnection, merger: &mut Merger<'_>, out: &mut Byt
         return false;
     }
     merger.passed(rows);
-    if position == server.input.len() && out.is_empty() {
-        std::mem::swap(out, &mut server.input);
-    } else {
-        out.extend_from_slice(server.input.get(..position).unwrap_or_default());
-        server.input.advance(position);
-    }
+    out.extend_from_slice(server.input.get(..position).unwrap_or_default());
+    consume(&mut server.input, position);
     true
+}
+
+/// Takes bytes off a buffer; an empty one begins anew at its start, so that it does not grow.
+fn consume(buffer: &mut BytesMut, count: usize) {
+    if count == buffer.len() { buffer.clear() } else { buffer.advance(count) }
 }
 
 /// Follows one message of the protocol; `None`: it does not fit what is expected.

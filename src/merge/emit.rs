@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use crate::merge::combine::{Groups, TooLarge};
 use crate::merge::describe::Shape;
@@ -67,6 +67,8 @@ pub struct Merger<'p> {
     execution: Execution,
     shape: Option<Shape>,
     order: Vec<(usize, Kind, Direction)>,
+    /// How many of a row's first columns ORDER BY looks at.
+    columns_read: usize,
     groups: Option<Groups>,
     heads: Heads,
     skipped: u64,
@@ -76,24 +78,26 @@ pub struct Merger<'p> {
 /// The next row of each shard, in order.
 #[derive(Debug, Default)]
 struct Heads {
-    /// Of each shard; `None`: it has none yet, or has ended.
-    rows: Vec<Option<Head>>,
+    /// Of each shard; not full: it has none yet, or has ended.
+    rows: Vec<Head>,
     ended: Vec<bool>,
     /// Shards with a row, the one whose row comes first last.
     queue: Vec<usize>,
 }
 
-#[derive(Debug)]
+/// A shard's next row; the memory of one serves the next.
+#[derive(Debug, Default)]
 struct Head {
-    message: Bytes,
+    message: Vec<u8>,
     keys: Vec<Key>,
+    is_full: bool,
 }
 
 impl<'p> Merger<'p> {
     #[must_use]
     pub fn new(plan: &'p MergePlan, execution: Execution, shards: usize) -> Self {
-        let heads = Heads { rows: (0..shards).map(|_| None).collect(), ended: vec![false; shards], queue: Vec::new() };
-        Self { plan, execution, shape: None, order: Vec::new(), groups: None, heads, skipped: 0, emitted: 0 }
+        let heads = Heads { rows: (0..shards).map(|_| Head::default()).collect(), ended: vec![false; shards], queue: Vec::new() };
+        Self { plan, execution, shape: None, order: Vec::new(), columns_read: 0, groups: None, heads, skipped: 0, emitted: 0 }
     }
 
     /// A shard's RowDescription. The first one tells what the columns are; the others have to agree.
@@ -112,6 +116,7 @@ impl<'p> Merger<'p> {
             if kind.is_collated() && !self.text_by_bytes() {
                 return Err(Unmergeable("text is not compared by its bytes".to_owned()).into());
             }
+            self.columns_read = self.columns_read.max(column + 1);
             self.order.push((column, kind, Direction { descending: item.descending, nulls_first: item.nulls_first }));
         }
         if let Some(combine) = &self.plan.combine {
@@ -189,14 +194,14 @@ impl<'p> Merger<'p> {
     /// Whether a row of this shard is needed next. Rows that need no order are always taken.
     #[must_use]
     pub fn wants(&self, shard: usize) -> bool {
-        self.plan.order.is_empty() || self.groups.is_some() || self.heads.rows.get(shard).is_none_or(Option::is_none) || self.is_full()
+        self.plan.order.is_empty() || self.groups.is_some() || self.heads.rows.get(shard).is_none_or(|head| !head.is_full) || self.is_full()
     }
 
     /// A row: the whole DataRow message.
     ///
     /// # Errors
     /// When it is malformed, or groups have become too large.
-    pub fn row(&mut self, shard: usize, message: Bytes, out: &mut BytesMut) -> Result<(), MergeError> {
+    pub fn row(&mut self, shard: usize, message: &[u8], out: &mut BytesMut) -> Result<(), MergeError> {
         let body = message.get(HEADER_BYTES..).unwrap_or_default();
         if let Some(groups) = &mut self.groups {
             let places = row::places(body)?;
@@ -206,24 +211,30 @@ impl<'p> Merger<'p> {
             return Ok(());
         }
         if self.order.is_empty() {
-            return self.emit(&message, out);
+            return self.emit(message, out);
         }
-        let places = row::places(body)?;
-        let keys = self.keys(body, &places)?;
+        let places = row::first_places(body, self.columns_read)?;
+        let mut head = self.heads.rows.get_mut(shard).map(std::mem::take).unwrap_or_default();
+        head.is_full = true;
+        head.message.clear();
+        head.message.extend_from_slice(message);
+        head.keys.clear();
+        for (column, kind, _) in &self.order {
+            head.keys.push(self.key((*column, *kind), body, &places)?);
+        }
         if let Some(slot) = self.heads.rows.get_mut(shard) {
-            *slot = Some(Head { message, keys });
+            *slot = head;
         }
         self.enqueue(shard);
         self.advance(out)
     }
 
-    fn keys(&self, body: &[u8], places: &Places) -> Result<Vec<Key>, MergeError> {
-        let format = |column: usize| self.shape.as_ref().and_then(|shape| shape.fields.get(column)).map_or(0, |field| field.format);
-        let key = |(column, kind, _): &(usize, Kind, Direction)| match places.get(*column).cloned().flatten() {
+    fn key(&self, (column, kind): (usize, Kind), body: &[u8], places: &Places) -> Result<Key, MergeError> {
+        let format = self.shape.as_ref().and_then(|shape| shape.fields.get(column)).map_or(0, |field| field.format);
+        match places.get(column).cloned().flatten() {
             None => Ok(Key::Null),
-            Some(place) => kind.key(format(*column), body.get(place).unwrap_or_default()).ok_or(MergeError::Value),
-        };
-        self.order.iter().map(key).collect()
+            Some(place) => kind.key(format, body.get(place).unwrap_or_default()).ok_or(MergeError::Value),
+        }
     }
 
     fn enqueue(&mut self, shard: usize) {
@@ -233,7 +244,7 @@ impl<'p> Merger<'p> {
 
     /// Whether the row of `a` comes before that of `b`.
     fn before(&self, a: usize, b: usize) -> Ordering {
-        let head = |shard: usize| self.heads.rows.get(shard).and_then(Option::as_ref);
+        let head = |shard: usize| self.heads.rows.get(shard).filter(|head| head.is_full);
         match (head(a), head(b)) {
             (Some(a), Some(b)) => compare(&a.keys, &b.keys, &self.order),
             _ => Ordering::Equal,
@@ -254,13 +265,17 @@ impl<'p> Merger<'p> {
     /// Sends rows on while every shard's next row is known.
     fn advance(&mut self, out: &mut BytesMut) -> Result<(), MergeError> {
         while !self.is_full() {
-            let waits = self.heads.rows.iter().zip(&self.heads.ended).any(|(head, ended)| head.is_none() && !ended);
+            let waits = self.heads.rows.iter().zip(&self.heads.ended).any(|(head, ended)| !head.is_full && !ended);
             if waits {
                 return Ok(());
             }
             let Some(shard) = self.heads.queue.pop() else { return Ok(()) };
-            let Some(head) = self.heads.rows.get_mut(shard).and_then(Option::take) else { return Ok(()) };
+            let mut head = self.heads.rows.get_mut(shard).map(std::mem::take).unwrap_or_default();
             self.emit(&head.message, out)?;
+            head.is_full = false;
+            if let Some(slot) = self.heads.rows.get_mut(shard) {
+                *slot = head;
+            }
         }
         Ok(())
     }
@@ -271,7 +286,7 @@ impl<'p> Merger<'p> {
     /// When a value is not written as its type's are.
     pub fn finish(&mut self, out: &mut BytesMut) -> Result<u64, MergeError> {
         if let Some(groups) = self.groups.take() {
-            let mut rows: Vec<(Vec<Key>, Vec<Option<Vec<u8>>>)> = Vec::new();
+            let mut rows = Vec::new();
             for values in groups.finish() {
                 let mut keys = Vec::with_capacity(self.order.len());
                 for (column, kind, _) in &self.order {
@@ -312,7 +327,7 @@ impl<'p> Merger<'p> {
         true
     }
 
-    fn emit(&mut self, message: &Bytes, out: &mut BytesMut) -> Result<(), MergeError> {
+    fn emit(&mut self, message: &[u8], out: &mut BytesMut) -> Result<(), MergeError> {
         if !self.admits() {
             return Ok(());
         }

@@ -17,10 +17,18 @@ pub type Places = SmallVec<[Option<Range<usize>>; 16]>;
 /// # Errors
 /// When it is malformed.
 pub fn places(body: &[u8]) -> Result<Places, DecodeError> {
+    first_places(body, usize::MAX)
+}
+
+/// As [`places`], for as many of the first values as are `wanted`.
+///
+/// # Errors
+/// As [`places`].
+pub fn first_places(body: &[u8], wanted: usize) -> Result<Places, DecodeError> {
     let mut reader = Reader::new(body);
-    let count = u16::from_be_bytes(reader.i16()?.to_be_bytes());
+    let count = usize::from(u16::from_be_bytes(reader.i16()?.to_be_bytes()));
     let mut places = Places::new();
-    for _ in 0..count {
+    for _ in 0..count.min(wanted) {
         let length = reader.i32()?;
         if length < 0 {
             places.push(None);
@@ -31,7 +39,9 @@ pub fn places(body: &[u8]) -> Result<Places, DecodeError> {
         reader.bytes(length)?;
         places.push(Some(start..start + length));
     }
-    reader.end()?;
+    if wanted >= count {
+        reader.end()?;
+    }
     Ok(places)
 }
 

@@ -324,7 +324,10 @@ impl<'a> Analyzer<'a> {
             Expr::Subquery { query, .. } | Expr::InQuery { query, .. } => {
                 self.query(query, scope, region, false);
             }
-            Expr::Call(call) => self.call(call),
+            Expr::Call(call) => {
+                self.call(call);
+                self.outer_aggregate(call, scope);
+            }
             Expr::Column { name, .. } if is_system_column(name) => {
                 self.facts.differs(name);
                 self.facts.varies(name);

@@ -11,7 +11,7 @@ use crate::routing::analyze::{Analyzer, Output};
 use crate::routing::facts::UseKey;
 use crate::routing::region::{RegionId, Term};
 use crate::routing::scope::{Found, Ranges, Scope};
-use crate::sql::ast::Expr;
+use crate::sql::ast::{Call, Expr, walk};
 
 /// The outermost SELECT: its conditions and what its FROM makes visible.
 #[derive(Clone, Debug)]
@@ -39,6 +39,30 @@ impl Analyzer<'_> {
     /// Whether the term is an anchor of the block of `region`, and not of a side that may be padded.
     fn is_anchor(&self, term: Term, region: RegionId) -> bool {
         self.anchors.contains(&term) && self.regions.region_of(term) == Some(region)
+    }
+
+    /// As check_agglevels_and_constraints: an aggregate whose arguments hold only columns of a query around it belongs to that query. Where
+    /// it may, what the outer query is is not known.
+    pub(crate) fn outer_aggregate(&mut self, call: &Call, scope: &Scope<'_>) {
+        if !self.planner.schema.is_aggregate(&call.name) || call.arguments.is_empty() {
+            return;
+        }
+        let mut layers = scope.layers();
+        let (Some(own), Some(_)) = (layers.next(), layers.next()) else { return };
+        let (mut columns, mut owned) = (false, false);
+        for argument in &call.arguments {
+            walk(argument, &mut |part| match part {
+                Expr::Column { .. } => {
+                    columns = true;
+                    owned |= own.term(part).is_some();
+                }
+                Expr::Star { .. } | Expr::Subquery { .. } | Expr::InQuery { .. } => columns = true,
+                _ => {}
+            });
+        }
+        if columns && !owned {
+            self.facts.varies("an aggregate that may belong to an outer query");
+        }
     }
 
     /// The anchor of the outermost SELECT to which every sharded table's key is equal; else the table that has none.

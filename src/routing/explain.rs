@@ -27,10 +27,7 @@ impl Plan {
                     Route::One(shard) => ("one", shown(vec![shard])),
                     Route::Everywhere => ("everywhere", shown(every())),
                     Route::Scatter { plan, shards } => {
-                        merge = plan.steps();
-                        if let Ok((Some(text), _)) = plan.execution(values, true) {
-                            merge.push(format!("each shard runs {}", String::from_utf8_lossy(&text)));
-                        }
+                        merge = plan.steps(values);
                         ("scatter", shown(shards))
                     }
                     Route::Gather(plan) => {

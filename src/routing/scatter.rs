@@ -103,7 +103,7 @@ impl ScatterPlan {
     }
 
     /// What is done with the rows, in words, for EXPLAIN (ROUTE).
-    pub(crate) fn steps(&self) -> Vec<String> {
+    pub(crate) fn steps(&self, values: &Values<'_>) -> Vec<String> {
         let mut steps = Vec::new();
         let merge = &self.merge;
         match &merge.combine {
@@ -121,6 +121,9 @@ impl ScatterPlan {
         }
         if steps.is_empty() {
             steps.push("rows as they come".to_owned());
+        }
+        if let Ok((Some(text), _)) = self.execution(values, true) {
+            steps.push(format!("each shard runs {}", String::from_utf8_lossy(&text)));
         }
         steps
     }

@@ -51,6 +51,15 @@ impl Ranges {
         }
     }
 
+    /// The column that an expression is, if it is certainly one of these.
+    pub(crate) fn term(&self, expr: &Expr) -> Option<Term> {
+        let Expr::Column { qualifier, name } = expr else { return None };
+        match if qualifier.is_empty() { self.column(name) } else { self.qualified(qualifier, name) } {
+            Found::Term(term) => Some(term),
+            Found::Unclear | Found::No => None,
+        }
+    }
+
     fn qualified(&self, qualifier: &[String], name: &str) -> Found {
         let (schema, table) = match qualifier {
             [table] => (None, table),
@@ -120,6 +129,20 @@ impl<'e> Scope<'e> {
 
     pub(crate) fn within<'s>(&'s self, ranges: &'s Ranges) -> Scope<'s> {
         Scope { parent: Some(self), layer: Layer::Ranges(ranges) }
+    }
+
+    /// What the FROM of each block makes visible, the innermost first.
+    pub(crate) fn layers(&self) -> impl Iterator<Item = &Ranges> {
+        let mut scope = Some(self);
+        std::iter::from_fn(move || {
+            while let Some(here) = scope {
+                scope = here.parent;
+                if let Layer::Ranges(ranges) = here.layer {
+                    return Some(ranges);
+                }
+            }
+            None
+        })
     }
 
     /// The term that an expression is: a column and nothing more.

@@ -161,7 +161,7 @@ impl Session {
         let mut parts = Vec::with_capacity(links.len());
         for (at, link) in self.links.iter_mut().enumerate() {
             if let Some((_, replies)) = links.iter().find(|(place, _)| *place == at) {
-                parts.push(Part { server: &mut *link.server, replies: *replies });
+                parts.push(Part { server: &mut link.server, replies: *replies });
                 places.push(at);
             }
         }

@@ -280,7 +280,7 @@ impl Source<'_> {
             }
             let skipped = if self.begun || pull.as_text { 0 } else { BINARY_HEADER.len() };
             let row = body.get(skipped..).ok_or(RelayError::Protocol('d'))?;
-            if !row.is_empty() && !(row == BINARY_TRAILER && !pull.as_text) {
+            if !row.is_empty() && (row != BINARY_TRAILER || pull.as_text) {
                 let (table, row) = split_row(row, pull).ok_or(RelayError::Protocol('d'))?;
                 if table != at {
                     self.table = table;

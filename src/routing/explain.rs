@@ -3,7 +3,7 @@
 use crate::routing::decide::Decision;
 use crate::routing::plan::{Access, Plan};
 use crate::routing::route::{Hint, Route, Values};
-use crate::topology::ShardMap;
+use crate::topology::{ShardId, ShardMap};
 use crate::wire::error::ClientError;
 
 impl Plan {
@@ -12,41 +12,17 @@ impl Plan {
     pub fn explain(&self, values: &Values<'_>, hint: &Hint, map: &ShardMap) -> Vec<(String, String)> {
         let mut rows = Vec::new();
         let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
-        let shown = |ids: Vec<crate::topology::ShardId>| {
+        let shown = |ids: Vec<ShardId>| {
             let names = ids.into_iter().map(|id| map.shard(id).map_or_else(|| id.to_string(), |shard| format!("{id} ({})", shard.name)));
             names.collect::<Vec<_>>().join(", ")
         };
-        let mut merge = Vec::new();
-        let every = || map.shards.iter().map(|shard| shard.id).collect::<Vec<_>>();
         match self.route(values, hint, map) {
             Ok(route) => {
-                let mut gathered = None;
-                let (kind, shards) = match route {
-                    Route::Home => ("home", shown(vec![map.home])),
-                    Route::Any => ("any", shown(every())),
-                    Route::One(shard) => ("one", shown(vec![shard])),
-                    Route::Everywhere => ("everywhere", shown(every())),
-                    Route::Scatter { plan, shards } => {
-                        merge = plan.steps(values);
-                        ("scatter", shown(shards))
-                    }
-                    Route::Gather(plan) => {
-                        let concerned = plan.shards.clone().unwrap_or_else(every);
-                        gathered = Some(plan);
-                        ("gather", shown(concerned))
-                    }
-                    Route::Each { shards, .. } => ("each", shown(shards)),
-                    Route::Split(split) => ("split", shown(split.parts.iter().map(|(shard, _)| *shard).collect())),
-                    Route::Feed(_) => ("feed", shown(every())),
-                    Route::Copy(_) => ("copy", shown(every())),
-                };
+                let (kind, shards) = way(&route, map);
                 row("route", kind.to_owned());
-                row("shards", shards);
-                for table in gathered.iter().flat_map(|plan| &plan.tables) {
-                    row("gathers", table.shown());
-                }
-                for view in gathered.iter().flat_map(|plan| &plan.views) {
-                    row("view", format!("{}.{}", view.schema, view.name));
+                row("shards", shown(shards));
+                for (name, value) in details(&route, values) {
+                    row(name, value);
                 }
             }
             Err(refusal) => {
@@ -59,9 +35,6 @@ impl Plan {
                     }
                 }
             }
-        }
-        for step in merge {
-            row("merge", step);
         }
         row("access", if self.access(hint) == Access::Read { "read".to_owned() } else { "write".to_owned() });
         match &self.decision {
@@ -86,5 +59,34 @@ impl Plan {
             row("not provable", format!("{way}: {reason}"));
         }
         rows
+    }
+}
+
+/// The route's name and the shards it concerns.
+fn way(route: &Route, map: &ShardMap) -> (&'static str, Vec<ShardId>) {
+    let every = || map.shards.iter().map(|shard| shard.id).collect();
+    match route {
+        Route::Home => ("home", vec![map.home]),
+        Route::Any => ("any", every()),
+        Route::One(shard) => ("one", vec![*shard]),
+        Route::Everywhere => ("everywhere", every()),
+        Route::Scatter { shards, .. } => ("scatter", shards.clone()),
+        Route::Gather(plan) => ("gather", plan.shards.clone().unwrap_or_else(every)),
+        Route::Each { shards, .. } => ("each", shards.clone()),
+        Route::Split(split) => ("split", split.parts.iter().map(|(shard, _)| *shard).collect()),
+        Route::Feed(_) => ("feed", every()),
+        Route::Copy(_) => ("copy", every()),
+    }
+}
+
+/// What is merged or gathered.
+fn details(route: &Route, values: &Values<'_>) -> Vec<(&'static str, String)> {
+    match route {
+        Route::Scatter { plan, .. } => plan.steps(values).into_iter().map(|step| ("merge", step)).collect(),
+        Route::Gather(plan) => {
+            let tables = plan.tables.iter().map(|table| ("gathers", table.shown()));
+            tables.chain(plan.views.iter().map(|view| ("view", format!("{}.{}", view.schema, view.name)))).collect()
+        }
+        _ => Vec::new(),
     }
 }

@@ -37,6 +37,14 @@ impl Plan {
             }
         }
         row("access", if self.access(hint) == Access::Read { "read".to_owned() } else { "write".to_owned() });
+        rows.extend(self.because(values));
+        rows
+    }
+
+    /// What the decision rests on.
+    fn because(&self, values: &Values<'_>) -> Vec<(String, String)> {
+        let mut rows = Vec::new();
+        let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
         match &self.decision {
             Decision::Home(reason) => row("because", (*reason).to_owned()),
             Decision::Any => row("because", "only reference tables".to_owned()),

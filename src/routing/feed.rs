@@ -16,6 +16,9 @@ use crate::topology::schema::{Relation, RelationKind, Volatility};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedPlan {
     pub target: FeedTarget,
+    pub alias: Option<String>,
+    /// The defaults of the columns that are not given are made once, on the home shard: one moment for all rows.
+    pub defaults: bool,
     pub schema: String,
     pub table: String,
     /// The columns that are given, in order; of a statement that does not name them all of the table.
@@ -35,7 +38,7 @@ pub enum FeedTarget {
     /// A table of the home shard.
     Home,
     /// A reference table: to every shard, the defaults of the other columns made once.
-    Every { alias: Option<String> },
+    Every,
 }
 
 /// The plan, or why the statement is none of these.
@@ -70,10 +73,12 @@ pub(crate) fn plan(sought: &Sought<'_>) -> Result<FeedPlan, String> {
         }
         Placement::Single => FeedTarget::Home,
         Placement::Reference if has_word(sought.whole, "overriding") => return Err("OVERRIDING is used".to_owned()),
-        Placement::Reference => FeedTarget::Every { alias: insert.alias.clone() },
+        Placement::Reference => FeedTarget::Every,
     };
     let parts = Parts::find(sought.whole).ok_or_else(|| "its parts are not found in the text".to_owned())?;
     Ok(FeedPlan {
+        defaults: target == FeedTarget::Every || leaves_defaults(sought) && !has_word(sought.whole, "overriding"),
+        alias: insert.alias.clone(),
         target,
         schema: relation.schema.clone(),
         table: relation.name.clone(),
@@ -84,6 +89,11 @@ pub(crate) fn plan(sought: &Sought<'_>) -> Result<FeedPlan, String> {
         tail: parts.tail,
         returning: !insert.returning.is_empty(),
     })
+}
+
+/// Whether a column is left to a default that is another each time.
+pub(crate) fn leaves_defaults(sought: &Sought<'_>) -> bool {
+    sought.analyzer.facts.differences.iter().any(|what| what.starts_with("the default of"))
 }
 
 fn has_word(mut cursor: Cursor<'_>, word: &str) -> bool {

@@ -42,6 +42,13 @@ pub(crate) fn plan(sought: &Sought<'_>) -> Result<Spread, String> {
     if sought.form != Form::Plain {
         return Err("it is not the statement itself".to_owned());
     }
+    if let Statement::Insert(_) = sought.statement
+        && feed::leaves_defaults(sought)
+        && let Ok(plan) = feed::plan(sought)
+        && plan.defaults
+    {
+        return Ok(Spread::Feed(Arc::new(plan)));
+    }
     if let (Statement::Insert(insert), Decision::Bound(bound)) = (sought.statement, sought.decision)
         && let [binding] = bound.bindings.as_slice()
         && binding.assigned

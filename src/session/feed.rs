@@ -53,7 +53,7 @@ impl Session {
             let fields = fields(row.get(HEADER_BYTES..).unwrap_or_default()).unwrap_or_default();
             let shard = match &plan.target {
                 FeedTarget::ByKey(key) => self.shard_of_row(key, &fields)?,
-                FeedTarget::Home | FeedTarget::Every { .. } => self.pools.map.home,
+                FeedTarget::Home | FeedTarget::Every => self.pools.map.home,
             };
             let share = match shares.iter().position(|share| share.shard == shard) {
                 Some(at) => shares.get_mut(at),
@@ -73,7 +73,7 @@ impl Session {
             parts.push((share.shard, insert));
         }
         let described = row_description(&whole).freeze();
-        if let (FeedTarget::Every { .. }, [(home, insert)]) = (&plan.target, parts.as_slice()) {
+        if let (FeedTarget::Every, [(home, insert)]) = (&plan.target, parts.as_slice()) {
             let others =
                 self.home_first().into_iter().filter(|shard| shard != home).map(|shard| (shard, insert.clone())).collect::<Vec<_>>();
             parts.extend(others);
@@ -138,20 +138,15 @@ impl Session {
             .get(..given.len())
             .ok_or_else(|| Failure::plain(SqlState::SYNTAX_ERROR, "INSERT has more expressions than target columns"))?;
         let stored = self.stored_types(plan, names).await?;
-        let defaults = match &plan.target {
-            FeedTarget::Every { .. } => self.defaults(plan, names).await?,
-            _ => Vec::new(),
-        };
-        let head = match &plan.target {
-            FeedTarget::Every { alias } if !defaults.is_empty() => {
-                let alias = alias.as_ref().map(|alias| format!(" AS {}", quoted_identifier(alias))).unwrap_or_default();
-                let all = names.iter().chain(defaults.iter().map(|(name, _)| name)).map(|name| quoted_identifier(name));
-                let columns = all.collect::<Vec<_>>().join(", ");
-                let table = format!("{}.{}", quoted_identifier(&plan.schema), quoted_identifier(&plan.table));
-                Some(format!("INSERT INTO {table}{alias} ({columns}) OVERRIDING SYSTEM VALUE"))
-            }
-            _ => None,
-        };
+        let defaults = if plan.defaults { self.defaults(plan, names).await? } else { Vec::new() };
+        let mut head = None;
+        if !defaults.is_empty() {
+            let alias = plan.alias.as_ref().map(|alias| format!(" AS {}", quoted_identifier(alias))).unwrap_or_default();
+            let all = names.iter().chain(defaults.iter().map(|(name, _)| name)).map(|name| quoted_identifier(name));
+            let columns = all.collect::<Vec<_>>().join(", ");
+            let table = format!("{}.{}", quoted_identifier(&plan.schema), quoted_identifier(&plan.table));
+            head = Some(format!("INSERT INTO {table}{alias} ({columns}) OVERRIDING SYSTEM VALUE"));
+        }
         if defaults.is_empty() && stored.len() == given.len() && stored.iter().zip(&given).all(|((oid, _), given)| oid == given) {
             return Ok((source.text.clone(), head));
         }

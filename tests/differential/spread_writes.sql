@@ -194,3 +194,12 @@ execute w_put (61, 7);
 --@ simple
 commit;
 --@ check w_orders
+
+-- One statement's rows have one moment.
+insert into w_ids (user_id, word) values (11, 'a'), (12, 'b'), (13, 'c'), (14, 'd') returning user_id, word;
+insert into w_ids (user_id, word) select n, 'q' from generate_series(21, 26) n;
+insert into w_ids as i (user_id, word) values (31, 'a'), (32, 'b') on conflict (user_id, id) do update set word = i.word returning i.user_id;
+select count(distinct made), count(distinct id), word from w_ids where word in ('a', 'b', 'q') group by word order by word;
+select count(distinct made) from w_ids where user_id between 11 and 14;
+--@ bind _ 41, _ 42, _ x
+insert into w_ids (user_id, word) values ($1, $3), ($2, $3) returning user_id, word;

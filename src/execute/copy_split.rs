@@ -63,7 +63,7 @@ impl<'a> Receiver<'a> {
 /// How rows find their shards.
 pub enum Sharing<'a> {
     /// Each goes to the shard of its key.
-    ByKey { key: &'a CopyKey, rows: Rows, map: &'a ShardMap, other_encoding: bool },
+    ByKey { key: &'a CopyKey, rows: Box<Rows>, map: &'a ShardMap, other_encoding: bool },
     /// Every shard gets all data.
     Same,
 }

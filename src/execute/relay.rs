@@ -204,16 +204,6 @@ enum Verdict {
     CopyIn,
 }
 
-impl Verdict {
-    /// Sent on with this body, unless nothing is.
-    fn unless_swallowed(self, body: Vec<u8>) -> Self {
-        match self {
-            Self::Forward => Self::Rewrite(body),
-            other => other,
-        }
-    }
-}
-
 /// Goes through what has arrived; what is the client's is appended to `sink`. True when relaying ends.
 pub(super) fn scan(
     sink: &mut BytesMut,
@@ -264,17 +254,7 @@ pub(super) fn scan(
         let verdict = match frame.tag {
             // The common case: a row for the client.
             b'D' if server.expected.front().is_some_and(|expected| expected.forward) => Verdict::Forward,
-            b'E' => {
-                let deadlock = if server.lock_bound { deadlock::of_timeout(body) } else { None };
-                let verdict = match deadlock {
-                    Some(body) => fail(&body, &mut server.expected, outcome, names)?.unless_swallowed(body),
-                    None => fail(body, &mut server.expected, outcome, names)?,
-                };
-                for id in outcome.unprepared.drain(..) {
-                    server.prepared.forget(id);
-                }
-                verdict
-            }
+            b'E' => fail(body, server.lock_bound, &mut server.expected, outcome, names)?,
             tag => judge((tag, body), &mut server.expected, &mut server.status, &mut server.parameters, outcome)?,
         };
         match verdict {
@@ -297,6 +277,9 @@ pub(super) fn scan(
                 ended = true;
             }
         }
+    }
+    for id in outcome.unprepared.drain(..) {
+        server.prepared.forget(id);
     }
     hand_over(sink, &mut server.input, &mut position);
     Ok(ended)
@@ -370,10 +353,13 @@ fn judge(
 /// An error: in the extended protocol it skips everything up to Sync.
 fn fail(
     body: &[u8],
+    lock_bound: bool,
     expected: &mut std::collections::VecDeque<Expected>,
     outcome: &mut Outcome,
     names: &dyn StatementNames,
 ) -> Result<Verdict, RelayError> {
+    let deadlock = if lock_bound { deadlock::of_timeout(body) } else { None };
+    let body = deadlock.as_deref().unwrap_or(body);
     let error = Box::new(from_server::error(body).map_err(|_| RelayError::Protocol('E'))?);
     if matches!(error.severity.as_str(), "FATAL" | "PANIC") {
         return Err(RelayError::Server { last_words: Some(error), cut: false });
@@ -390,7 +376,8 @@ fn fail(
     if swallowed {
         return Ok(Verdict::Swallow);
     }
-    Ok(translated(body, names).map_or(Verdict::Forward, Verdict::Rewrite))
+    let translated = translated(body, names);
+    Ok(translated.or(deadlock).map_or(Verdict::Forward, Verdict::Rewrite))
 }
 
 /// The error's body as it would be had the server got the client's own text; `None` where that makes no difference.

@@ -95,7 +95,7 @@ impl Session {
             .collect();
         receivers.sort_by_key(|receiver| shards.iter().position(|shard| *shard == receiver.shard));
         let mut sharing = match key {
-            Some(key) => Sharing::ByKey { key, rows: key.rows(), map: &map, other_encoding: self.settings.other_encoding },
+            Some(key) => Sharing::ByKey { key, rows: Box::new(key.rows()), map: &map, other_encoding: self.settings.other_encoding },
             None => Sharing::Same,
         };
         let mut line = 0;

@@ -123,7 +123,7 @@ impl ScatterPlan {
             steps.push("rows as they come".to_owned());
         }
         if let Ok((Some(text), _)) = self.execution(values, true) {
-            steps.push(format!("each shard runs {}", String::from_utf8_lossy(&text)));
+            steps.push(format!("each shard runs {}", String::from_utf8_lossy(&text).trim()));
         }
         steps
     }

@@ -73,7 +73,11 @@ impl Session {
         if !self.transaction.is_open() || self.links.iter().filter(busy).count() < 2 {
             return;
         }
-        self.tell_of_snapshots();
+        // The home shard does not count: it is also asked what concerns no rows, SHOW for one.
+        let home = self.pools.map.home;
+        if self.links.iter().filter(|link| busy(link) && link.shard != home).count() > 1 {
+            self.tell_of_snapshots();
+        }
         if !self.links.iter().any(|link| link.wrote) || self.settings.current.get("lock_timeout").is_some() {
             return;
         }

@@ -7,8 +7,6 @@ use crate::fixture::Fixture;
 /// Statements over all shards, or of which one cannot tell.
 const REFUSED: &[&str] = &[
     "update refused_orders set user_id = 6 where user_id = 5",
-    "delete from refused_orders using refused_users where refused_users.user_id = 5",
-    "insert into refused_orders values ((random() * 100)::bigint, 1)",
     "insert into refused_orders values (5, 1) on conflict (user_id, item) do update set user_id = 6",
     "with gone as (delete from refused_orders where user_id = 5 returning *) insert into refused_orders select 6, item from gone",
     "merge into refused_orders o using refused_users u on o.user_id = u.user_id when matched then delete",

@@ -200,6 +200,7 @@ fn table(name: &str, placement: Placement, columns: &[(&str, u32)]) -> Relation 
         type_oid: *type_oid,
         not_null: *name == "user_id",
         volatile_default: matches!(*name, "id" | "made"),
+        moment_default: *name == "made",
         generated: false,
     });
     Relation {

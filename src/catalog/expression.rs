@@ -33,6 +33,16 @@ pub fn may_vary(expression: &str, functions: &HashMap<String, FunctionFacts>) ->
         })
 }
 
+/// Whether this default is one value for all rows of a statement on one server, and may be another on another server. In doubt yes.
+#[must_use]
+pub fn is_of_moment(expression: &str, functions: &HashMap<String, FunctionFacts>) -> bool {
+    CLOCK_CONSTANTS.iter().any(|constant| expression.contains(constant))
+        || words(expression).any(|word| match word {
+            Word::Plain(name) => STABLE_WORDS.contains(&name.to_ascii_lowercase().as_str()),
+            Word::Called(name) => functions.get(&name).is_none_or(|facts| facts.volatility == Volatility::Stable),
+        })
+}
+
 enum Word {
     Plain(String),
     /// Followed by a parenthesis, and not a type behind `::`.

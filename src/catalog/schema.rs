@@ -6,7 +6,7 @@ use tokio_postgres::GenericClient;
 use tracing::warn;
 
 use crate::catalog::TableRules;
-use crate::catalog::expression::may_vary;
+use crate::catalog::expression::{is_of_moment, may_vary};
 use crate::catalog::placement::{Candidate, key_type, place};
 use crate::sql::command::ObjectName;
 use crate::sql::tables::names_in;
@@ -115,7 +115,9 @@ async fn columns<C: GenericClient>(
         let default: Option<&str> = row.get(5);
         let volatile_default = row.get(4) || default.is_some_and(|default| may_vary(default, functions));
         found.candidate.columns.push((name.clone(), key_type(row.get(6), row.get(7), row.get(8))));
-        found.columns.push(Column { name, type_oid: row.get(2), not_null: row.get(3), volatile_default, generated: row.get(9) });
+        let moment_default = default.is_some_and(|default| is_of_moment(default, functions));
+        let (type_oid, not_null, generated) = (row.get(2), row.get(3), row.get(9));
+        found.columns.push(Column { name, type_oid, not_null, volatile_default, moment_default, generated });
     }
     Ok(())
 }

@@ -185,10 +185,9 @@ impl Column {
         match (self, &mut *cell) {
             (Self::First | Self::Average { .. }, _) => true,
             (_, Cell::Null) => self.begin(cell, format, bytes),
-            (Self::Integer, Cell::Integer(sum)) => integer(format, bytes).is_some_and(|more| {
-                *sum = sum.wrapping_add(more);
-                true
-            }),
+            (Self::Integer, Cell::Integer(sum)) => {
+                integer(format, bytes).is_some_and(|more| sum.checked_add(more).map(|total| *sum = total).is_some())
+            }
             (Self::Numeric, Cell::Numeric(sum)) => numeric(format, bytes).is_some_and(|more| {
                 *sum = sum.add(&more);
                 true

@@ -11,7 +11,7 @@ use crate::sql::copy::{CopyFormat, CopyOptions, CopyStatement, KeyField, Rows};
 use crate::sql::cursor::Cursor;
 use crate::topology::hash::bucket;
 use crate::topology::key::{KeyText, KeyValue, integer_text, uuid_text};
-use crate::topology::schema::{Relation, RelationKind};
+use crate::topology::schema::{Column, Relation, RelationKind};
 use crate::topology::{KeyType, Placement, ShardId, ShardMap};
 
 /// How a COPY runs on several shards.
@@ -103,6 +103,10 @@ fn plan(relation: &Relation, copy: &CopyStatement) -> Result<CopyPlan, String> {
     let every = || relation.columns.iter().filter(|column| !column.generated).map(|column| column.name.clone()).collect();
     let columns: Vec<String> = copy.columns.clone().unwrap_or_else(every);
     let key = CopyKey::of(relation, &columns).ok_or_else(|| "the columns do not name the shard key".to_owned())?;
+    let left = |column: &&Column| column.moment_default && (copy.options.default.is_some() || !columns.contains(&column.name));
+    if let Some(column) = relation.columns.iter().find(left) {
+        return Err(format!("the default of column \"{}\" is one value on one server, and another on each shard", column.name));
+    }
     if copy.options.skips_errors {
         return Err("its rows that are left out would be counted apart".to_owned());
     }

@@ -189,6 +189,17 @@ impl Analyzer<'_> {
             if defaults && relation.columns.iter().any(|column| column.volatile_default) {
                 self.facts.differs("DEFAULT");
             }
+            let rows = plain_rows(query).unwrap_or_default();
+            let place = |at: usize, name: &String| match &insert.columns {
+                Some(columns) => columns.iter().position(|column| column == name),
+                None => Some(at),
+            };
+            let by_default = |place: usize| rows.iter().any(|row| matches!(row.get(place), Some(Expr::Default)));
+            for (at, column) in relation.columns.iter().enumerate().filter(|(_, column)| column.moment_default) {
+                if place(at, &column.name).is_some_and(by_default) {
+                    self.facts.differs(&format!("DEFAULT for column \"{}\"", column.name));
+                }
+            }
         }
     }
 

@@ -210,6 +210,7 @@ impl Session {
             type_oid,
             not_null: false,
             volatile_default: has_default,
+            moment_default: has_default,
             generated: false,
         });
         let relation = Relation {

@@ -47,6 +47,8 @@ pub struct Column {
     pub not_null: bool,
     /// Whether the column has a default that calls a volatile function (nextval, random, clock), or is an identity.
     pub volatile_default: bool,
+    /// Whether its default is one value for all rows of a statement, and another for the next: now(), current_user.
+    pub moment_default: bool,
     /// GENERATED ALWAYS AS an expression: no value is given for it.
     pub generated: bool,
 }

@@ -10,6 +10,8 @@ const REFUSED: &[&str] = &[
     "insert into refused_orders values (5, 1) on conflict (user_id, item) do update set user_id = 6",
     "with gone as (delete from refused_orders where user_id = 5 returning *) insert into refused_orders select 6, item from gone",
     "merge into refused_orders o using refused_users u on o.user_id = u.user_id when matched then delete",
+    "insert into refused_moments values (1, default), (2, default), (3, default), (4, default), (5, default)",
+    "copy refused_moments (user_id) from stdin",
     "prepare transaction 'mine'",
     "create database refused_database",
 ];
@@ -86,6 +88,7 @@ pub(crate) fn right_or_refused(fixture: &Fixture) -> Result<()> {
     client.query("create table refused_users (user_id bigint primary key, name text)")?;
     client.query("create table refused_orders (user_id bigint, item int, total int, note text, primary key (user_id, item))")?;
     client.query("/* shardyard: reference */ create table refused_codes (code text primary key, name text)")?;
+    client.query("create table refused_moments (user_id bigint primary key, made timestamptz default now())")?;
     client.query("create view refused_view as select user_id, total from refused_orders")?;
     for key in 1..=8 {
         client.query(&format!("insert into refused_users values ({key}, 'user')"))?;

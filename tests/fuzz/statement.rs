@@ -34,8 +34,14 @@ pub(crate) fn schema() -> Schema {
 }
 
 fn relation(name: &str, placement: Placement, key_oid: u32) -> Relation {
-    let column =
-        |name: &str, type_oid| Column { name: name.to_owned(), type_oid, not_null: false, volatile_default: false, generated: false };
+    let column = |name: &str, type_oid| Column {
+        name: name.to_owned(),
+        type_oid,
+        not_null: false,
+        volatile_default: false,
+        moment_default: false,
+        generated: false,
+    };
     Relation {
         schema: "public".to_owned(),
         name: name.to_owned(),

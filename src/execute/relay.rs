@@ -73,6 +73,12 @@ pub struct Outcome {
     pub forgotten: Vec<Box<[u8]>>,
     /// Their ids, until the connection has forgotten them.
     unprepared: Vec<u64>,
+    /// A Close was skipped: the connection has a statement that it should not have.
+    unclosed: bool,
+    /// The client has been sent something of the reply.
+    told: bool,
+    /// The statement has to be prepared anew. Nothing of its reply is the client's.
+    pub stale: bool,
     /// The last CommandComplete's tag was ROLLBACK: a COMMIT of a failed transaction.
     pub rolled_back: bool,
     /// The client was sent ParameterStatus.
@@ -84,6 +90,11 @@ pub struct Outcome {
 /// What the client calls a statement that servers know as `shardyard_N`.
 pub trait StatementNames {
     fn client_name(&self, id: u64) -> Option<&[u8]>;
+
+    /// Whether a statement whose prepared plan has another result type by now will be asked again: then its error is nobody's.
+    fn asks_again(&self) -> bool {
+        false
+    }
 
     /// How many characters our text of the statement is longer than the client's, before where an error may point.
     fn position_shift(&self) -> usize {
@@ -111,7 +122,12 @@ pub async fn relay(
 ) -> Result<Outcome, RelayError> {
     let mut outcome = Outcome::default();
     loop {
+        outcome.told = client.replied;
         let ended = scan(&mut client.output, server, &mut outcome, names)?;
+        if outcome.stale {
+            // Our own ParseComplete.
+            client.output.clear();
+        }
         client.replied |= !client.output.is_empty();
         if ended {
             if !server.output.is_empty() {
@@ -281,6 +297,10 @@ pub(super) fn scan(
     for id in outcome.unprepared.drain(..) {
         server.prepared.forget(id);
     }
+    if std::mem::take(&mut outcome.unclosed) {
+        // All its statements are prepared anew when it is taken next.
+        server.schema_version = 0;
+    }
     hand_over(sink, &mut server.input, &mut position);
     Ok(ended)
 }
@@ -364,14 +384,27 @@ fn fail(
     if matches!(error.severity.as_str(), "FATAL" | "PANIC") {
         return Err(RelayError::Server { last_words: Some(error), cut: false });
     }
+    // "cached plan must not change result type"
+    let stale = error.code == SqlState::FEATURE_NOT_SUPPORTED && error.routine.as_deref() == Some("RevalidateCachedQuery");
     let swallowed = expected.front().is_some_and(|front| !front.forward && front.reply == Reply::Query);
     outcome.swallowed_error |= swallowed;
     outcome.error.get_or_insert(error);
     while expected.front().is_some_and(|front| !matches!(front.reply, Reply::Query | Reply::Sync)) {
-        if let Some(Expected { reply: Reply::Parse(name, id), .. }) = expected.pop_front() {
-            outcome.forgotten.extend(name);
-            outcome.unprepared.push(id);
+        match expected.pop_front().map(|expected| expected.reply) {
+            Some(Reply::Parse(name, id)) => {
+                outcome.forgotten.extend(name);
+                outcome.unprepared.push(id);
+            }
+            Some(Reply::Close) => outcome.unclosed = true,
+            _ => {}
         }
+    }
+    if names.asks_again() && !outcome.told && stale {
+        outcome.stale = true;
+        for rest in expected.iter_mut() {
+            (rest.forward, rest.forward_ready) = (false, false);
+        }
+        return Ok(Verdict::Swallow);
     }
     if swallowed {
         return Ok(Verdict::Swallow);

@@ -11,10 +11,11 @@ use crate::routing::{Access, ParameterValues, Plan, Values};
 use crate::session::Session;
 use crate::session::failure::{End, Failure};
 use crate::session::links::Link;
+use crate::session::prepared::prepare_quietly;
 use crate::sql::command::Command;
 use crate::topology::ShardId;
 use crate::wire::frame::{HEADER_BYTES, peek_client};
-use crate::wire::{SqlState, TransactionStatus, from_client, to_server};
+use crate::wire::{TransactionStatus, from_client, to_server};
 
 /// ParseComplete.
 const PARSED: &[u8] = b"1\0\0\0\x04";
@@ -44,7 +45,10 @@ impl Session {
             return Ok(false);
         }
         self.client.replied = false;
-        let finished = self.finish_express().await?;
+        self.statements.asks_again = true;
+        let finished = self.finish_express().await;
+        self.statements.asks_again = false;
+        let finished = finished?;
         if !finished {
             input.unsplit(std::mem::take(&mut self.client.input));
             self.client.input = input;
@@ -86,14 +90,19 @@ impl Session {
 
     fn express_extended(&mut self, input: &[u8]) -> Option<()> {
         let messages = Extended::decode(input)?;
-        let prepared = match &messages.parse {
-            Some(parse) => self.statements.last_unnamed().filter(|unnamed| unnamed.is_parsed_by(parse))?,
-            None => self.statements.get(messages.bind.statement)?,
+        let (prepared, statement) = match &messages.parse {
+            Some(parse) => {
+                let unnamed = self.statements.last_unnamed().filter(|unnamed| unnamed.is_parsed_by(parse))?;
+                (unnamed, self.statements.repeated()?)
+            }
+            None => {
+                let named = self.statements.get(messages.bind.statement).filter(|named| named.is_bound_by_name())?;
+                (named, &named.statement)
+            }
         };
-        if prepared.context != self.context() || !prepared.is_bound_by_name() {
+        if prepared.context != self.context() {
             return None;
         }
-        let statement = &prepared.statement;
         let parameters = ParameterValues { values: &messages.bind.values, formats: &messages.bind.formats, types: &statement.types };
         let values =
             Values { text: &statement.text, literals: &statement.literals, parameters, other_encoding: self.settings.other_encoding };
@@ -102,9 +111,11 @@ impl Session {
         }
         let (shard, access) = self.express_target(&prepared.plan, &values)?;
         let mut link = self.spare_link(shard, access)?;
+        if messages.parse.is_some() {
+            link.server.expect(Reply::Own(bytes::Bytes::from_static(PARSED)), true);
+        }
         if !link.server.prepared.has(statement.id) {
-            link.server.release();
-            return None;
+            prepare_quietly(&mut link.server, statement);
         }
         queue(&mut link.server, &statement.name, &messages);
         if messages.parse.is_some() {
@@ -145,7 +156,8 @@ impl Session {
         self.links.push(link);
     }
 
-    /// Relays the reply and gives the connection back; `false`: it was a read, and its replica is gone before it said anything.
+    /// Relays the reply and gives the connection back; `false`: it has to be asked again, the long way. Its replica is gone, or the
+    /// server's plan of it is of no use any more; nothing has been answered.
     async fn finish_express(&mut self) -> Result<bool, End> {
         let Some(link) = self.links.first_mut() else { return Ok(true) };
         match relay(&mut self.client, &mut link.server, &self.statements).await {
@@ -160,6 +172,11 @@ impl Session {
             }
             Err(error @ RelayError::Server { .. }) if !link.primary && !self.client.replied => {
                 drop(self.lose(0, error));
+                Ok(false)
+            }
+            Ok(outcome) if outcome.stale => {
+                link.server.schema_version = 0;
+                Box::pin(self.give_back_all()).await;
                 Ok(false)
             }
             outcome => Box::pin(self.finish_slowly(outcome)).await,
@@ -186,10 +203,6 @@ impl Session {
         if let Some(link) = self.links.get_mut(at) {
             if outcome.parameters_told {
                 self.reported.follow(&link.server.parameters);
-            }
-            if outcome.error.is_some_and(|error| error.code == SqlState::FEATURE_NOT_SUPPORTED) {
-                // "cached plan must not change result type", perhaps: its statements are prepared anew when it is taken next.
-                link.server.schema_version = 0;
             }
         }
         self.settle(at).await
@@ -226,9 +239,6 @@ fn first_message(input: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 
 /// Queues the messages for a server that knows the statement as ours.
 fn queue(server: &mut ServerConnection, name: &str, messages: &Extended<'_>) {
-    if messages.parse.is_some() {
-        server.expect(Reply::Own(bytes::Bytes::from_static(PARSED)), true);
-    }
     to_server::bind(&mut server.output, b"", name.as_bytes(), messages.bind.tail);
     server.expect(Reply::Bind, true);
     if messages.describe {

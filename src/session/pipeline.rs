@@ -7,7 +7,7 @@ use crate::routing::Access;
 use crate::session::Session;
 use crate::session::extended::Pending;
 use crate::session::failure::{End, Failure};
-use crate::session::prepared::Prepared;
+use crate::session::prepared::{Prepared, prepare_quietly};
 use crate::topology::ShardId;
 use crate::wire::{Severity, to_client, to_server};
 
@@ -136,9 +136,7 @@ impl Session {
             server.unnamed = statement.id;
             server.expect(Reply::Parse(None, statement.id), false);
         } else {
-            to_server::parse(&mut server.output, statement.name.as_bytes(), &statement.text, &statement.types);
-            server.expect(Reply::Parse(None, statement.id), false);
-            self.remember_prepared(at, statement.id);
+            prepare_quietly(server, statement);
         }
         Ok(())
     }

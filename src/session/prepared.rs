@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::backend::Reply;
 use crate::backend::connection::statement_name;
+use crate::backend::{Reply, ServerConnection};
 use crate::cache::{PreparedRegistry, Statement};
 use crate::execute::StatementNames;
 use crate::routing::{ParameterValues, Plan, Route, Values};
@@ -28,7 +28,7 @@ pub(super) struct Prepared {
     pub(super) context: u64,
     /// Made by SQL's PREPARE: types as SQL text.
     pub(super) sql_types: Option<String>,
-    /// Servers keep it under a name of ours: it has a name, or is parsed again and again without one.
+    /// It has a name, so servers keep it under one of ours.
     pub(super) kept: bool,
 }
 
@@ -44,7 +44,7 @@ impl Prepared {
     }
 }
 
-/// An unnamed statement that is parsed so often in a row with the same text is kept by the servers, which then need not parse it again.
+/// An unnamed statement that is parsed again so often with the same text is kept by the servers, which then need not parse it anew.
 const REPEATS_KEPT: u32 = 3;
 
 /// Names of one client.
@@ -56,6 +56,10 @@ pub(super) struct ClientStatements {
     unnamed_dropped: bool,
     /// How often the unnamed statement was parsed again with nothing changed.
     repeats: u32,
+    /// The unnamed statement as servers keep it, once it has come often enough. Only the short way uses it.
+    repeated: Option<Arc<Statement>>,
+    /// See [`StatementNames::asks_again`].
+    pub(super) asks_again: bool,
     cursors: HashMap<String, ShardId>,
     /// See [`StatementNames::position_shift`].
     position_shift: usize,
@@ -81,15 +85,19 @@ impl ClientStatements {
         self.unnamed_dropped = false;
     }
 
+    /// The unnamed statement as servers keep it.
+    pub(super) fn repeated(&self) -> Option<&Arc<Statement>> {
+        self.repeated.as_ref()
+    }
+
     /// The unnamed statement is parsed again with nothing changed.
     pub(super) fn repeat_unnamed(&mut self, registry: &PreparedRegistry) -> Option<Prepared> {
         self.unnamed_dropped = false;
         self.repeats += 1;
-        let unnamed = self.unnamed.as_mut()?;
+        let unnamed = self.unnamed.as_ref()?;
         if self.repeats == REPEATS_KEPT && matches!(unnamed.plan.command, Command::Query) {
             let statement = &unnamed.statement;
-            unnamed.statement = registry.shared(statement.text.clone(), statement.types.clone(), &statement.literals);
-            unnamed.kept = true;
+            self.repeated = Some(registry.shared(statement.text.clone(), statement.types.clone(), &statement.literals));
         }
         Some(unnamed.clone())
     }
@@ -99,13 +107,18 @@ impl ClientStatements {
             self.unnamed = Some(prepared);
             self.unnamed_dropped = false;
             self.repeats = 0;
+            self.repeated = None;
         } else {
             self.named.insert(name.into(), prepared);
         }
     }
 
     pub(super) fn forget(&mut self, name: &[u8]) -> Option<Prepared> {
-        if name.is_empty() { self.unnamed.take() } else { self.named.remove(name) }
+        if name.is_empty() {
+            self.repeated = None;
+            return self.unnamed.take();
+        }
+        self.named.remove(name)
     }
 
     fn name_of(&self, id: u64) -> Option<&[u8]> {
@@ -147,6 +160,10 @@ impl StatementNames for ClientStatements {
 
     fn position_shift(&self) -> usize {
         self.position_shift
+    }
+
+    fn asks_again(&self) -> bool {
+        self.asks_again
     }
 }
 
@@ -261,10 +278,8 @@ impl Session {
 
     /// Notes that the server has the statement; the least recently used one is closed when it has too many.
     pub(super) fn remember_prepared(&mut self, at: usize, id: u64) {
-        let Some(link) = self.links.get_mut(at) else { return };
-        if let Some(evicted) = link.server.prepared.insert(id) {
-            to_server::close_statement(&mut link.server.output, statement_name(evicted).as_bytes());
-            link.server.expect(Reply::Close, false);
+        if let Some(link) = self.links.get_mut(at) {
+            remember(&mut link.server, id);
         }
     }
 
@@ -315,6 +330,20 @@ impl Session {
         }
         Ok(())
     }
+}
+
+fn remember(server: &mut ServerConnection, id: u64) {
+    if let Some(evicted) = server.prepared.insert(id) {
+        to_server::close_statement(&mut server.output, statement_name(evicted).as_bytes());
+        server.expect(Reply::Close, false);
+    }
+}
+
+/// Queues Parse of a statement under our name for it; the client hears of it only if it fails.
+pub(super) fn prepare_quietly(server: &mut ServerConnection, statement: &Statement) {
+    to_server::parse(&mut server.output, statement.name.as_bytes(), &statement.text, &statement.types);
+    server.expect(Reply::Parse(None, statement.id), false);
+    remember(server, statement.id);
 }
 
 pub(super) fn unknown_statement(name: &[u8]) -> Failure {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, message};
 use crate::dsn::Dsn;
 use crate::fixture::Fixture;
 use crate::shardyard::eventually;
@@ -58,6 +58,42 @@ pub(crate) fn a_session_reads_its_writes(fixture: &Fixture) -> Result<()> {
         ensure!(client.value(&format!("select n from own_writes where user_id = {key}"))? == "1");
         client.query(&format!("begin; update own_writes set n = 2 where user_id = {key}; commit"))?;
         ensure!(client.value(&format!("select n from own_writes where user_id = {key}"))? == "2", "key {key} is stale");
+    }
+    Ok(())
+}
+
+/// A read whose server is ended in the middle, before it has answered, is answered all the same, by both protocols.
+pub(crate) fn a_lost_replica_is_no_error(fixture: &Fixture) -> Result<()> {
+    let cluster = fixture.cluster()?;
+    cluster.connect()?.query("create table lost_replica (user_id bigint primary key)")?;
+    cluster.connect()?.query("insert into lost_replica values (1)")?;
+    cluster.wait_for_replicas()?;
+    let count = |number: &str| {
+        format!("select count(*) from lost_replica, generate_series(1, {number}) a, generate_series(1, {number}) b where user_id = 1")
+    };
+    let simple = |number: &str| message(b'Q', format!("{}\0", count(number)).as_bytes());
+    let parameter = |number: &str| {
+        let bind = format!("\0\0\0\0\0\x01\0\0\0{}{number}\0\0", char::from(u8::try_from(number.len()).unwrap_or(0)));
+        let text = format!("\0{}\0\0\0", count("$1::int"));
+        [message(b'P', text.as_bytes()), message(b'B', bind.as_bytes()), message(b'E', b"\0\0\0\0\0"), message(b'S', b"")].concat()
+    };
+    let requests: [&dyn Fn(&str) -> Vec<u8>; 2] = [&simple, &parameter];
+    for request in requests {
+        let mut reader = cluster.connect()?;
+        for _ in 0..8 {
+            reader.send(&request("10"))?;
+            ensure!(reader.finish_query()?.0 == [[Some("100".to_owned())]]);
+        }
+        reader.send(&request("6000"))?;
+        eventually(Duration::from_secs(10), || {
+            let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+                       where state = 'active' and query like '%from lost_replica%' and pid <> pg_backend_pid()";
+            let replicas: Vec<&Dsn> = cluster.shards.iter().flat_map(|shard| &shard.replicas).collect();
+            ensure!(sum(&replicas, end)? > 0, "no replica runs it");
+            Ok(())
+        })?;
+        let rows = reader.finish_query()?.0;
+        ensure!(rows == [[Some("36000000".to_owned())]], "{rows:?}");
     }
     Ok(())
 }

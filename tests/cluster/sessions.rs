@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::connection::{Connection, message};
 use crate::fixture::Fixture;
 use crate::login;
-use crate::shardyard::{Proxy, eventually};
+use crate::shardyard::{Proxy, SHARDS, eventually};
 
 /// A pool this small makes clients share every server connection.
 fn narrow(fixture: &Fixture, size: &str) -> Result<Proxy> {
@@ -69,6 +69,10 @@ pub(crate) fn set_config_does_not_leak(fixture: &Fixture) -> Result<()> {
             }
             3 => drop(client.query("select set_config('work_mem', '11MB', false)")?),
             _ => drop(client.query("select set_config('work_' || 'mem', '11MB', false) from pg_class limit 1")?),
+        }
+        // The other client first: the next statement of the one that has set it would put a wrong connection right.
+        for _ in 0..4 {
+            ensure!(other.value("show work_mem")? == usual, "form {turn} leaked");
         }
         ensure!(client.value("show work_mem")? == "11MB", "form {turn} was forgotten");
         for _ in 0..4 {
@@ -133,6 +137,33 @@ pub(crate) fn changed_tables_are_prepared_anew(fixture: &Fixture) -> Result<()> 
     cluster.connect()?.query("alter table prepared_change add column more int default 5")?;
     let rows = batch(&mut client, &[bind("all", "1"), execute()])?;
     ensure!(rows == ["1|10|5"], "after the change: {rows:?}");
+    Ok(())
+}
+
+/// A table changes behind the proxy's back: neither a name nor an unnamed statement that is parsed each time gives an error, outside
+/// a transaction; nor does the unnamed one in a transaction, as on one server.
+pub(crate) fn tables_changed_unseen_are_no_error(fixture: &Fixture) -> Result<()> {
+    let cluster = fixture.cluster()?;
+    let proxy = narrow(fixture, "2")?;
+    let (mut client, mut named) = (Connection::connect(&proxy.dsn)?, Connection::connect(&proxy.dsn)?);
+    client.query("create table changed_unseen (user_id bigint primary key, n int)")?;
+    client.query("insert into changed_unseen values (1, 10)")?;
+    let all = "select * from changed_unseen where user_id = $1";
+    let unnamed = |client: &mut Connection| batch(client, &[parse("", all), bind("", "1"), execute()]);
+    batch(&mut named, &[parse("all", all)])?;
+    for _ in 0..12 {
+        ensure!(unnamed(&mut client)? == ["1|10"] && batch(&mut named, &[bind("all", "1"), execute()])? == ["1|10"]);
+    }
+    let change = |sql: &str| -> Result<()> { (0..SHARDS).try_for_each(|shard| cluster.primary(shard)?.query(sql).map(drop)) };
+    change("alter table changed_unseen add column more int default 5")?;
+    for turn in 0..6 {
+        let (first, second) = (unnamed(&mut client)?, batch(&mut named, &[bind("all", "1"), execute()])?);
+        ensure!(first == ["1|10|5"] && second == ["1|10|5"], "turn {turn}: {first:?} and {second:?}");
+    }
+    change("alter table changed_unseen drop column more")?;
+    client.query("begin")?;
+    ensure!(unnamed(&mut client)? == ["1|10"], "in a transaction");
+    client.query("commit")?;
     Ok(())
 }
 

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::time::Instant;
 
 use crate::backend::prepared::PreparedSet;
@@ -132,6 +133,23 @@ impl ServerConnection {
             && self.output.is_empty()
             && self.relaying_bytes == 0
             && self.status == TransactionStatus::Idle
+    }
+
+    /// Sends what the socket takes of `output`; whether it took anything.
+    ///
+    /// # Errors
+    /// As the socket says. The server's last words may still be there to be read.
+    pub fn poll_send(&mut self, context: &mut Context<'_>) -> io::Result<bool> {
+        let before = self.output.len();
+        while !self.output.is_empty() {
+            match self.stream.poll_send(context, &self.output)? {
+                Poll::Ready(sent) if sent == self.output.len() => self.output.clear(),
+                Poll::Ready(sent) => self.output.advance(sent),
+                Poll::Pending => break,
+            }
+        }
+        self.stream.poll_flush(context)?;
+        Ok(self.output.len() < before)
     }
 
     /// Sends what is in `output`. Cancel safe.

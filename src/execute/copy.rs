@@ -50,13 +50,8 @@ pub async fn copy_in(client: &mut ClientIo, server: &mut ServerConnection) -> Re
             return Err(RelayError::Client(io::ErrorKind::UnexpectedEof.into()).into());
         }
         std::future::poll_fn(|context| {
-            while !server.output.is_empty() {
-                match server.stream.poll_send(context, &server.output) {
-                    Poll::Ready(Ok(sent)) => server.output.advance(sent),
-                    // The reading below says why.
-                    Poll::Ready(Err(_)) | Poll::Pending => break,
-                }
-            }
+            // Where it fails, the reading below says why.
+            let _ = server.poll_send(context);
             match server.stream.poll_read_some(context, &mut server.input) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(RelayError::Server { last_words: None, cut: false })),
                 Poll::Ready(Ok(_)) => return Poll::Ready(Ok(())),

@@ -139,15 +139,8 @@ fn poll_move(
     let mut full = false;
     for receiver in receivers.iter_mut().filter(|_| waits) {
         let server = &mut *receiver.server;
-        while !server.output.is_empty() {
-            match server.stream.poll_send(context, &server.output) {
-                Poll::Ready(Ok(sent)) => server.output.advance(sent),
-                // The reading below says why.
-                Poll::Ready(Err(_)) | Poll::Pending => break,
-            }
-        }
-        // An error is the reading's to tell, too.
-        let _ = server.stream.poll_flush(context);
+        // Where it fails, the reading below says why.
+        let _ = server.poll_send(context);
         match server.stream.poll_read_some(context, &mut server.input) {
             Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(RelayError::Server { last_words: None, cut: false })),
             Poll::Ready(Ok(_)) => return Poll::Ready(Ok(())),

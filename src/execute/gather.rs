@@ -352,18 +352,8 @@ fn split_row<'a>(row: &'a [u8], pull: &Pull<'_>) -> Option<(usize, Row<'a>)> {
 /// Sends what can be sent and reads what has come. True when something has come, or all that waited is sent.
 fn poll_server(context: &mut Context<'_>, server: &mut ServerConnection, reads: bool) -> Result<bool, RelayError> {
     let lost = || RelayError::Server { last_words: None, cut: false };
-    let mut moved = false;
-    while !server.output.is_empty() {
-        match server.stream.poll_send(context, &server.output) {
-            Poll::Ready(Ok(sent)) => {
-                server.output.advance(sent);
-                moved = true;
-            }
-            // The reading below says why.
-            Poll::Ready(Err(_)) | Poll::Pending => break,
-        }
-    }
-    let _ = server.stream.poll_flush(context);
+    // Where it fails, the reading below says why.
+    let mut moved = server.poll_send(context).unwrap_or(false);
     if reads && !server.expected.is_empty() {
         match server.stream.poll_read_some(context, &mut server.input) {
             Poll::Ready(Ok(0) | Err(_)) => return Err(lost()),

@@ -87,6 +87,19 @@ pub struct Outcome {
     pub sync_ignored: bool,
 }
 
+impl Outcome {
+    /// The connection follows what was skipped behind an error.
+    fn forget_statements(&mut self, server: &mut ServerConnection) {
+        for id in self.unprepared.drain(..) {
+            server.prepared.forget(id);
+        }
+        if std::mem::take(&mut self.unclosed) {
+            // All its statements are prepared anew when it is taken next.
+            server.schema_version = 0;
+        }
+    }
+}
+
 /// What the client calls a statement that servers know as `shardyard_N`.
 pub trait StatementNames {
     fn client_name(&self, id: u64) -> Option<&[u8]>;
@@ -144,7 +157,7 @@ pub async fn relay(
 
 /// Moves bytes in all directions until something has arrived from the server.
 pub(super) fn poll_wait(context: &mut Context<'_>, client: &mut ClientIo, server: &mut ServerConnection) -> Poll<Result<(), RelayError>> {
-    if poll_send_server(context, server).is_err() {
+    if server.poll_send(context).is_err() {
         // The server's last words may still be in its socket.
         return Poll::Ready(last_words(context, server));
     }
@@ -167,17 +180,6 @@ pub(super) fn poll_wait(context: &mut Context<'_>, client: &mut ClientIo, server
         }
     }
     poll_watch_client(context, client)
-}
-
-fn poll_send_server(context: &mut Context<'_>, server: &mut ServerConnection) -> io::Result<()> {
-    while !server.output.is_empty() {
-        match server.stream.poll_send(context, &server.output)? {
-            Poll::Ready(sent) if sent == server.output.len() => server.output.clear(),
-            Poll::Ready(sent) => server.output.advance(sent),
-            Poll::Pending => break,
-        }
-    }
-    server.stream.poll_flush(context)
 }
 
 fn poll_read_server(context: &mut Context<'_>, server: &mut ServerConnection) -> Poll<Result<(), RelayError>> {
@@ -294,13 +296,7 @@ pub(super) fn scan(
             }
         }
     }
-    for id in outcome.unprepared.drain(..) {
-        server.prepared.forget(id);
-    }
-    if std::mem::take(&mut outcome.unclosed) {
-        // All its statements are prepared anew when it is taken next.
-        server.schema_version = 0;
-    }
+    outcome.forget_statements(server);
     hand_over(sink, &mut server.input, &mut position);
     Ok(ended)
 }

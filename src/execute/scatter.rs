@@ -113,8 +113,9 @@ fn poll_wait(
         if server.expected.is_empty() {
             continue;
         }
-        if let Err(error) = poll_send(context, server) {
-            return Poll::Ready(Err(ScatterError::Lost(at, error)));
+        if server.poll_send(context).is_err() {
+            // Its last words may still be in its socket: reading tells.
+            server.output.clear();
         }
         let wanted = server.input.len() < AHEAD_BYTES_MAX || merger.wants(at) && !holds_message(&server.input);
         if !takes_more || !wanted {
@@ -147,22 +148,6 @@ fn poll_wait(
         Poll::Ready(Err(RelayError::Client(error))) => Poll::Ready(Err(ScatterError::Client(error))),
         _ => Poll::Pending,
     }
-}
-
-fn poll_send(context: &mut Context<'_>, server: &mut ServerConnection) -> Result<(), RelayError> {
-    let lost = |_| RelayError::Server { last_words: None, cut: false };
-    while !server.output.is_empty() {
-        match server.stream.poll_send(context, &server.output) {
-            Poll::Ready(Ok(sent)) => server.output.advance(sent),
-            // Its last words may still be in its socket: reading tells.
-            Poll::Ready(Err(_)) => {
-                server.output.clear();
-                return Ok(());
-            }
-            Poll::Pending => break,
-        }
-    }
-    server.stream.poll_flush(context).map_err(lost)
 }
 
 fn holds_message(input: &BytesMut) -> bool {

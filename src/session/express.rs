@@ -200,10 +200,8 @@ impl Session {
     }
 
     async fn follow_outcome(&mut self, at: usize, outcome: Outcome) -> Result<(), Failure> {
-        if let Some(link) = self.links.get_mut(at) {
-            if outcome.parameters_told {
-                self.reported.follow(&link.server.parameters);
-            }
+        if let Some(link) = self.links.get(at).filter(|_| outcome.parameters_told) {
+            self.reported.follow(&link.server.parameters);
         }
         self.settle(at).await
     }

@@ -148,20 +148,12 @@ impl Session {
         let others: Vec<ShardId> = self.pools.map.shards.iter().map(|shard| shard.id).filter(|shard| *shard != home).collect();
         for shard in &others {
             let at = self.link(*shard, Access::Write).await?;
-            let Some(link) = self.links.get_mut(at) else { continue };
             let statement = &prepared.statement;
-            let server = &mut *link.server;
-            to_server::parse(&mut server.output, b"", &statement.text, &statement.types);
-            server.expect(Reply::Parse(None, 0), false);
-            server.unnamed = 0;
-            to_server::bind(&mut server.output, b"", b"", tail);
-            server.expect(Reply::Bind, false);
-            to_server::execute(&mut server.output, b"", 0);
-            server.expect(Reply::Execute, false);
-            to_server::sync(&mut server.output);
-            server.expect(Reply::Sync, false);
-            // A server that cannot be sent to says why when its reply is read.
-            let _ = server.send().await;
+            self.queue_extended(at, (&statement.text, &statement.types, tail), false);
+            if let Some(link) = self.links.get_mut(at) {
+                // A server that cannot be sent to says why when its reply is read.
+                let _ = link.server.send().await;
+            }
         }
         let mut result = Ok(());
         for shard in &others {

@@ -185,7 +185,7 @@ impl Session {
             let at = self.link(*shard, Access::Write).await?;
             match protocol {
                 Protocol::Simple => self.queue_query(at, &spliced.text, true, false),
-                Protocol::Extended { types, tail } => self.queue_extended(at, &spliced.text, types, tail),
+                Protocol::Extended { types, tail } => self.queue_extended(at, (&spliced.text, types, tail), true),
             }
             if let Some(link) = self.links.get_mut(at) {
                 // A server that cannot be sent to says why when its reply is read.
@@ -207,7 +207,8 @@ impl Session {
         }
     }
 
-    fn queue_extended(&mut self, at: usize, text: &[u8], types: &[u32], tail: &[u8]) {
+    /// Queues a statement with all its messages; whether the client gets its rows and tag. `tail` is Bind's.
+    pub(super) fn queue_extended(&mut self, at: usize, (text, types, tail): (&[u8], &[u32], &[u8]), forward: bool) {
         let Some(link) = self.links.get_mut(at) else { return };
         let server = &mut *link.server;
         to_server::parse(&mut server.output, b"", text, types);
@@ -216,12 +217,9 @@ impl Session {
         to_server::bind(&mut server.output, b"", b"", tail);
         server.expect(Reply::Bind, false);
         to_server::execute(&mut server.output, b"", 0);
-        server.expect(Reply::Execute, true);
+        server.expect(Reply::Execute, forward);
         to_server::sync(&mut server.output);
         server.expect(Reply::Sync, false);
-        if let Some(sync) = server.expected.back_mut() {
-            sync.forward_ready = false;
-        }
     }
 
     /// Sends rows that were kept: each shard's first row for its first row of the INSERT, and so on; one after another where some are missing.

@@ -77,8 +77,8 @@ pub(crate) fn a_lost_replica_is_no_error(fixture: &Fixture) -> Result<()> {
         let text = format!("\0{}\0\0\0", count("$1::int"));
         [message(b'P', text.as_bytes()), message(b'B', bind.as_bytes()), message(b'E', b"\0\0\0\0\0"), message(b'S', b"")].concat()
     };
-    let requests: [&dyn Fn(&str) -> Vec<u8>; 2] = [&simple, &parameter];
-    for request in requests {
+    for extended in [false, true] {
+        let request = |number: &str| if extended { parameter(number) } else { simple(number) };
         let mut reader = cluster.connect()?;
         for _ in 0..8 {
             reader.send(&request("10"))?;

@@ -51,15 +51,10 @@ pub(super) fn find_end(
             progress.at = at + 1;
             continue;
         }
-        return match end_of_line.judge(data, at, finishing) {
-            Ok(Some(bytes)) => Ok(Found::Row { bytes: at + bytes, content: at }),
-            Ok(None) => {
-                progress.at = at;
-                Ok(Found::More)
-            }
-            Err(Mixed::Return) => Err(DataError::UnquotedCarriageReturn),
-            Err(Mixed::Newline) => Err(DataError::UnquotedNewline),
-        };
+        return end_of_line.found(data, (progress, at), finishing).map_err(|mixed| match mixed {
+            Mixed::Return => DataError::UnquotedCarriageReturn,
+            Mixed::Newline => DataError::UnquotedNewline,
+        });
     }
 }
 

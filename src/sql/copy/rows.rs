@@ -224,8 +224,19 @@ impl Rows {
 const END_MARKER: &[u8] = b"\\.";
 
 impl EndOfLine {
+    /// The row's end, if the line that seems to end at `at` does.
+    pub(super) fn found(&mut self, data: &[u8], (progress, at): (&mut Progress, usize), finishing: bool) -> Result<Found, Mixed> {
+        Ok(match self.judge(data, at, finishing)? {
+            Some(bytes) => Found::Row { bytes: at + bytes, content: at },
+            None => {
+                progress.at = at;
+                Found::More
+            }
+        })
+    }
+
     /// A line end outside of quotes at `at`: how many bytes it has, `None` if the next byte must be seen first.
-    pub(super) fn judge(&mut self, data: &[u8], at: usize, finishing: bool) -> Result<Option<usize>, Mixed> {
+    fn judge(&mut self, data: &[u8], at: usize, finishing: bool) -> Result<Option<usize>, Mixed> {
         match (data.get(at), &self) {
             (Some(b'\n'), Self::Return | Self::ReturnNewline) => Err(Mixed::Newline),
             (Some(b'\n'), _) => {

@@ -23,15 +23,10 @@ pub(super) fn find_end(data: &[u8], progress: &mut Progress, (end_of_line, finis
             progress.at = at + 2;
             continue;
         }
-        return match end_of_line.judge(data, at, finishing) {
-            Ok(Some(bytes)) => Ok(Found::Row { bytes: at + bytes, content: at }),
-            Ok(None) => {
-                progress.at = at;
-                Ok(Found::More)
-            }
-            Err(Mixed::Return) => Err(DataError::CarriageReturn),
-            Err(Mixed::Newline) => Err(DataError::Newline),
-        };
+        return end_of_line.found(data, (progress, at), finishing).map_err(|mixed| match mixed {
+            Mixed::Return => DataError::CarriageReturn,
+            Mixed::Newline => DataError::Newline,
+        });
     }
 }
 

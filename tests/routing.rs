@@ -210,6 +210,7 @@ fn table(name: &str, placement: Placement, columns: &[(&str, u32)]) -> Relation 
         placement,
         columns: columns.collect(),
         view_query: None,
+        row_security: false,
     }
 }
 

@@ -45,6 +45,7 @@ pub async fn load<C: GenericClient>(client: &C, rules: &TableRules, version: u64
             kind: found.candidate.kind,
             columns: found.columns,
             view_query: found.view_query,
+            row_security: found.row_security,
         })
         .collect();
     mark_functions(&bodies(client).await?, &relations, &mut functions);
@@ -55,6 +56,7 @@ struct Found {
     candidate: Candidate,
     columns: Vec<Column>,
     view_query: Option<String>,
+    row_security: bool,
 }
 
 async fn relations<C: GenericClient>(client: &C) -> Result<HashMap<u32, Found>, LoadError> {
@@ -67,7 +69,8 @@ async fn relations<C: GenericClient>(client: &C) -> Result<HashMap<u32, Found>, 
                 array(select distinct d.refobjid from pg_catalog.pg_rewrite r
                       join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::regclass and d.objid = r.oid
                                                  and d.refclassid = 'pg_catalog.pg_class'::regclass and d.refobjid <> r.ev_class
-                      where r.ev_class = c.oid and c.relkind in ('v', 'm') order by 1)
+                      where r.ev_class = c.oid and c.relkind in ('v', 'm') order by 1),
+                c.relrowsecurity
          from p, pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
          where p.path = '' and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S') and c.relpersistence <> 't' and {NOT_SYSTEM}"
     );
@@ -84,7 +87,7 @@ async fn relations<C: GenericClient>(client: &C) -> Result<HashMap<u32, Found>, 
         };
         let (schema, name, view_query) = (row.get(1), row.get(2), row.get(4));
         let candidate = Candidate { oid, schema, name, kind, columns: Vec::new(), parent: row.get(5), reads: row.get(6) };
-        found.insert(oid, Found { candidate, columns: Vec::new(), view_query });
+        found.insert(oid, Found { candidate, columns: Vec::new(), view_query, row_security: row.get(7) });
     }
     Ok(found)
 }

@@ -19,6 +19,9 @@ const AHEAD_BYTES_MAX: usize = 64 * 1024;
 /// A reply up to this length is copied, a longer one handed over with its buffer.
 const COPIED_BYTES_MAX: usize = 4 * 1024;
 
+/// Of a reply that is not for the client so much is kept, in memory; the write that is made of it takes some times more.
+const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// Relaying ended in the middle.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
@@ -31,6 +34,9 @@ pub enum RelayError {
     /// The server said what nobody asked for.
     #[error("server sent an unexpected message of type {0:?}")]
     Protocol(char),
+    /// The reply is not for the client, and more than may be kept.
+    #[error("the rows of a write's query are more than {KEPT_BYTES_MAX} bytes")]
+    TooLarge,
 }
 
 fn lost_message(last_words: Option<&ServerError>) -> String {
@@ -42,12 +48,17 @@ impl ClientError for RelayError {
         match self {
             Self::Server { last_words: Some(error), .. } => error.code,
             Self::Protocol(_) => SqlState::PROTOCOL_VIOLATION,
+            Self::TooLarge => SqlState::CONFIGURATION_LIMIT_EXCEEDED,
             _ => SqlState::CONNECTION_FAILURE,
         }
     }
 
     fn detail(&self) -> Option<String> {
         matches!(self, Self::Server { .. }).then(|| "The statement may or may not have been executed.".to_owned())
+    }
+
+    fn hint(&self) -> Option<String> {
+        matches!(self, Self::TooLarge).then(|| "Write the rows in several statements.".to_owned())
     }
 }
 
@@ -142,6 +153,7 @@ pub async fn relay(
             client.output.clear();
         }
         client.replied |= !client.output.is_empty();
+        check_kept(client)?;
         if ended {
             if !server.output.is_empty() {
                 server.send().await.map_err(|_| RelayError::Server { last_words: None, cut: false })?;
@@ -153,6 +165,11 @@ pub async fn relay(
         }
         std::future::poll_fn(|context| poll_wait(context, client, server)).await?;
     }
+}
+
+/// A reply that is kept for the session's own use has a bound.
+pub(super) fn check_kept(client: &ClientIo) -> Result<(), RelayError> {
+    if client.kept && client.output.len() > KEPT_BYTES_MAX { Err(RelayError::TooLarge) } else { Ok(()) }
 }
 
 /// Moves bytes in all directions until something has arrived from the server.

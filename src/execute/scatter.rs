@@ -9,7 +9,7 @@ use bytes::{Buf, BytesMut};
 
 use crate::backend::connection::{Reply, ServerConnection};
 use crate::execute::client::ClientIo;
-use crate::execute::relay::{RelayError, poll_watch_client};
+use crate::execute::relay::{RelayError, check_kept, poll_watch_client};
 use crate::merge::Merger;
 use crate::merge::emit::MergeError;
 use crate::wire::frame::{self, HEADER_BYTES};
@@ -85,6 +85,7 @@ pub async fn scatter(
                 progress |= take((at, part), merger, (out, bound), sink)? && !merger.passes_on();
             }
         }
+        check_kept(client).map_err(|error| ScatterError::Lost(0, error))?;
         if let Sink::Kept(bytes_max) = sink
             && done.kept.len() > bytes_max
         {

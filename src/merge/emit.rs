@@ -56,6 +56,8 @@ pub struct Execution {
     pub positions: Vec<(usize, usize)>,
     /// The servers write dates as ISO.
     pub iso_dates: bool,
+    /// The servers write floats with all their digits.
+    pub exact_floats: bool,
     /// The client's encoding is not UTF-8, so that its bytes have another order than the text.
     pub other_encoding: bool,
 }
@@ -176,6 +178,9 @@ impl<'p> Merger<'p> {
         let kind = Kind::of(field.type_oid).ok_or_else(unknown)?;
         if kind.is_dated() && field.format == 0 && !self.execution.iso_dates {
             return Err(Unmergeable("DateStyle is not ISO".to_owned()));
+        }
+        if kind.is_float() && field.format == 0 && !self.execution.exact_floats {
+            return Err(Unmergeable("extra_float_digits is not above 0".to_owned()));
         }
         Ok(kind)
     }

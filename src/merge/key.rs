@@ -72,6 +72,12 @@ impl Kind {
         matches!(self, Self::Text | Self::BlankPadded)
     }
 
+    /// Whether its text depends on `extra_float_digits`.
+    #[must_use]
+    pub fn is_float(self) -> bool {
+        matches!(self, Self::Float4 | Self::Float8)
+    }
+
     /// Whether its text depends on `DateStyle`.
     #[must_use]
     pub fn is_dated(self) -> bool {

@@ -251,6 +251,9 @@ impl Gathering<'_> {
             return Ok(());
         }
         match relation.kind {
+            RelationKind::Table | RelationKind::PartitionedTable if relation.row_security && depth > 0 => {
+                Err(format!("a view reads \"{}\" with its owner's rights, and row-level security shows the client others", relation.name))
+            }
             RelationKind::Table | RelationKind::PartitionedTable => {
                 let columns = relation
                     .columns

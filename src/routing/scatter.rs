@@ -81,7 +81,7 @@ impl ScatterPlan {
                 positions.push((*index, number.unwrap_or(0)));
             }
         }
-        Ok((text, Execution { limit, offset, positions, iso_dates: false, other_encoding: values.other_encoding }))
+        Ok((text, Execution { limit, offset, positions, iso_dates: false, exact_floats: false, other_encoding: values.other_encoding }))
     }
 
     /// Parameters that the shards' texts do not name any more; they are bigint.

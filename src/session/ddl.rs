@@ -220,6 +220,8 @@ impl Session {
             placement,
             columns: columns.collect(),
             view_query: None,
+            // Not looked up before the commit.
+            row_security: true,
         };
         self.overlay(|schema| schema.with_relation(relation));
     }

@@ -22,9 +22,6 @@ use crate::wire::frame::HEADER_BYTES;
 use crate::wire::reader::Reader;
 use crate::wire::{PlainError, SqlState, error_body, from_client, to_server};
 
-/// Rows of one INSERT that may be held.
-pub(super) const FEED_BYTES_MAX: usize = 256 * 1024 * 1024;
-
 /// A column's value as text, `None` for null.
 pub(super) type Field<'a> = Option<&'a [u8]>;
 
@@ -207,6 +204,13 @@ impl Session {
 
     /// Runs a query of ours as if the client had sent it, and takes its rows back.
     pub(super) async fn answer_of(&mut self, query: &[u8]) -> Result<BytesMut, Failure> {
+        if !self.has_exact_floats() {
+            return Err(Failure::report(
+                PlainError::new(SqlState::FEATURE_NOT_SUPPORTED, "rows cannot be written over several shards as floats are shown now")
+                    .detail("They are read and written as text, and extra_float_digits rounds floats, or is not known.")
+                    .hint("SET extra_float_digits = 1, in a session without temporary tables or SET LOCAL of it."),
+            ));
+        }
         let before = self.client.output.len();
         if self.scan.scan(query, self.settings.standard_strings).is_err() {
             return Err(Failure::plain(SqlState::INTERNAL_ERROR, "the query of the statement has no tokens"));
@@ -216,12 +220,6 @@ impl Session {
         let result = Box::pin(self.single(query, &plan, Ready::Ours)).await;
         self.client.kept = kept;
         let answer = self.client.output.split_off(before);
-        let failed = result.is_err();
-        if !failed && answer.len() > FEED_BYTES_MAX {
-            let error =
-                PlainError::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, format!("the rows to insert are more than {FEED_BYTES_MAX} bytes"));
-            return Err(Failure::report(error.hint("Insert them in several statements.")));
-        }
         let mut rows = BytesMut::with_capacity(answer.len());
         for message in messages(answer) {
             match message.first() {

@@ -231,7 +231,7 @@ impl Session {
     pub(super) fn lose(&mut self, at: usize, error: RelayError) -> Failure {
         let link = self.links.remove(at);
         match &error {
-            RelayError::Client(_) => {}
+            RelayError::Client(_) | RelayError::TooLarge => {}
             RelayError::Server { .. } => {
                 debug!(shard = %link.shard, server = %link.server.identity.endpoint, %error, "server connection lost")
             }

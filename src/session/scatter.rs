@@ -156,6 +156,7 @@ impl Session {
             let style = self.links.get(*at).and_then(|link| link.server.parameters.get("DateStyle"));
             style.is_some_and(|style| style.starts_with("ISO"))
         });
+        execution.exact_floats = self.has_exact_floats();
         let mut merger = Merger::new(&reading.plan.merge, execution, links.len());
         let mut places = Vec::with_capacity(links.len());
         let mut parts = Vec::with_capacity(links.len());

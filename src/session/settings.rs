@@ -3,8 +3,10 @@
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::backend::settings::{list_elements, statement};
-use crate::backend::{ServerConnection, SettingSet, SettingValue};
+use crate::backend::{PoolMode, ServerConnection, SettingSet, SettingValue};
 use crate::execute::ask::{ask, ask_value};
 use crate::routing::{Access, Hint, HintTarget};
 use crate::session::Session;
@@ -15,6 +17,12 @@ use crate::wire::{PlainError, SqlState, to_client};
 
 /// Settings of ours, which no server hears of, start with this.
 pub(super) const OWN_PREFIX: &str = "shardyard.";
+
+const FLOAT_DIGITS: &str = "SHOW extra_float_digits";
+
+fn is_above_zero(value: &str) -> bool {
+    value.trim().parse::<i32>().is_ok_and(|digits| digits > 0)
+}
 
 /// What a transaction or savepoint restores.
 #[derive(Clone, Debug)]
@@ -43,6 +51,8 @@ pub(super) struct ClientSettings {
     local_search_path: Option<SettingValue>,
     /// `SHOW search_path` with the startup settings.
     default_search_path: String,
+    /// `extra_float_digits` is above 0 with the startup settings.
+    exact_floats: bool,
     pub(super) own: Own,
     /// What `own` goes back to when the transaction with a SET LOCAL of it ends.
     outer_own: Option<Own>,
@@ -64,6 +74,7 @@ impl ClientSettings {
             startup,
             local_search_path: None,
             default_search_path: "\"$user\", public".to_owned(),
+            exact_floats: false,
             own: Own::default(),
             outer_own: None,
             search_path: Arc::from([]),
@@ -172,6 +183,7 @@ impl Session {
         to_client::ready_for_query(out, self.transaction.status());
         self.settings.default_search_path =
             greeting.search_path.replace("\"$user\"", &crate::backend::settings::quoted_identifier(&self.server_user.name));
+        self.settings.exact_floats = greeting.exact_floats;
         self.settings.derive();
         self.shared.counters.clients.add(1);
         Ok(())
@@ -181,11 +193,21 @@ impl Session {
         let at = self.link_home().await?;
         let Some(link) = self.links.get_mut(at) else { return Err(Failure::Relayed) };
         let search_path = ask_value(&mut link.server, "SHOW search_path").await?.unwrap_or_default();
+        let digits = ask_value(&mut link.server, FLOAT_DIGITS).await?.unwrap_or_default();
         let mut parameters = link.server.parameters.clone();
         // The client can write, whichever server answered here.
         parameters.insert("in_hot_standby".to_owned(), "off".to_owned());
         self.settle(at).await?;
-        Ok(self.shared.keep_greeting(&self.server_user, settings, parameters, search_path))
+        let greeting = Greeting { parameters, search_path, exact_floats: is_above_zero(&digits), made_at: Instant::now() };
+        Ok(self.shared.keep_greeting(&self.server_user, settings, greeting))
+    }
+
+    /// Whether servers write this client's floats with all their digits, so that their text is the value. In doubt not.
+    pub(super) fn has_exact_floats(&self) -> bool {
+        const NAME: &str = "extra_float_digits";
+        let unseen = self.pinned && self.account.user.pool_mode == PoolMode::Transaction || self.transaction.has_local(NAME);
+        let value = self.settings.current.get(NAME).map(|value| list_elements(value).pop().unwrap_or_default());
+        !unseen && value.map_or(self.settings.exact_floats, |value| is_above_zero(&value))
     }
 
     /// SET, for the session or the transaction. Told to the servers first: they know what is valid.

@@ -31,7 +31,9 @@ pub struct Greeting {
     pub parameters: BTreeMap<String, String>,
     /// `SHOW search_path`.
     pub search_path: String,
-    made_at: Instant,
+    /// `extra_float_digits` is above 0.
+    pub exact_floats: bool,
+    pub made_at: Instant,
 }
 
 /// Greetings are kept for this long: ALTER ROLE and the like change them.
@@ -115,14 +117,8 @@ impl Shared {
     }
 
     /// Keeps a greeting for the next client with the same settings.
-    pub fn keep_greeting(
-        &self,
-        user: &ServerUser,
-        settings: &SettingSet,
-        parameters: BTreeMap<String, String>,
-        search_path: String,
-    ) -> Arc<Greeting> {
-        let greeting = Arc::new(Greeting { parameters, search_path, made_at: Instant::now() });
+    pub fn keep_greeting(&self, user: &ServerUser, settings: &SettingSet, greeting: Greeting) -> Arc<Greeting> {
+        let greeting = Arc::new(greeting);
         let mut greetings = self.greetings.lock();
         if greetings.len() >= GREETINGS_MAX {
             greetings.clear();

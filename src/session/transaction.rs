@@ -117,6 +117,11 @@ impl Transaction {
         *self = Self::default();
     }
 
+    /// Whether a statement that holds for this transaction names the setting.
+    pub(super) fn has_local(&self, setting: &str) -> bool {
+        self.local.iter().any(|statement| statement.to_ascii_lowercase().contains(setting))
+    }
+
     pub(super) fn note_local(&mut self, statement: String) {
         if self.is_open() {
             self.local.push(statement);

@@ -64,6 +64,8 @@ pub struct Relation {
     /// For a view: its query as `pg_get_viewdef` prints it. A view's placement is `Single` when all it reads is
     /// single or reference, `Reference` when all it reads is reference, and `Sharded` (with the first sharded table's key) otherwise.
     pub view_query: Option<String>,
+    /// Policies decide who sees which rows.
+    pub row_security: bool,
 }
 
 /// `pg_proc.provolatile`.

@@ -38,6 +38,25 @@ pub(crate) fn a_gather_is_bounded(fixture: &Fixture) -> Result<()> {
     nothing_is_left(cluster)
 }
 
+/// A view reads with its owner's rights, a gathered one with the client's: where policies make that another answer, it is refused.
+pub(crate) fn views_show_no_hidden_rows(fixture: &Fixture) -> Result<()> {
+    let cluster = fixture.cluster()?;
+    let mut client = cluster.connect()?;
+    client.query("create table gather_hidden (user_id bigint primary key, owner text)")?;
+    client.query("insert into gather_hidden select n, 'nobody' from generate_series(1, 9) n")?;
+    client.query("create view gather_shown as select * from gather_hidden")?;
+    let ranks = "select rank() over (order by user_id) from gather_shown";
+    ensure!(client.query(ranks)?.len() == 9);
+    client.query("alter table gather_hidden enable row level security")?;
+    eventually(Duration::from_secs(5), || {
+        let error = client.error(ranks)?;
+        ensure!(error.sqlstate() == "0A000" && error.to_string().contains("row-level security"), "{error}");
+        Ok(())
+    })?;
+    ensure!(client.query("select rank() over (order by user_id) from gather_hidden")?.len() == 9, "the owner does not see the rows");
+    Ok(())
+}
+
 /// Many clients gather one table while it is written; each sees whole rows, and what it wrote itself.
 pub(crate) fn gathers_run_side_by_side(fixture: &Fixture) -> Result<()> {
     let cluster = fixture.cluster()?;

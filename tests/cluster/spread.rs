@@ -100,6 +100,46 @@ pub(crate) fn copy_is_bounded(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
+/// Rows that a query makes to be written are held, up to a bound; beyond it nothing is written and the session goes on.
+pub(crate) fn rows_of_an_insert_are_bounded(fixture: &Fixture) -> Result<()> {
+    let cluster = fixture.cluster()?;
+    let mut client = cluster.connect()?;
+    client.set_reply_deadline(Duration::from_secs(60))?;
+    client.query("create table spread_feed (user_id bigint primary key, t text)")?;
+    let insert = |rows: u32| format!("insert into spread_feed select n, repeat('x', 1000000) from generate_series(1, {rows}) n");
+    let error = client.error(&insert(100))?;
+    ensure!(error.sqlstate() == "53400" && error.hint().contains("several statements"), "{error}");
+    ensure!(client.value("select count(*) from spread_feed")? == "0", "a refused INSERT has left rows");
+    client.query(&insert(10))?;
+    ensure!(client.value("select sum(length(t)) from spread_feed")? == "10000000");
+    client.query("drop table spread_feed")?;
+    Ok(())
+}
+
+/// Floats travel as text: rounded text is neither written nor compared.
+pub(crate) fn rounded_floats_are_not_values(fixture: &Fixture) -> Result<()> {
+    let cluster = fixture.cluster()?;
+    let mut client = cluster.connect()?;
+    client.query("create table spread_float (user_id bigint primary key, f float8)")?;
+    client.query("create table spread_float_from (user_id bigint primary key, f float8)")?;
+    client.query("insert into spread_float_from select n, 0.1 + (9 - n) * 1e-16 from generate_series(1, 9) n")?;
+    let insert = "insert into spread_float select user_id + 100, f from spread_float_from";
+    let order = "select user_id from spread_float_from order by f, user_id";
+    let right = client.query(order)?;
+    for rounding in ["set extra_float_digits = 0", "begin; set local extra_float_digits = -3"] {
+        client.query(rounding)?;
+        ensure!(client.query(order)? == right, "rounded floats have another order");
+        let error = client.error(insert)?;
+        ensure!(error.sqlstate() == "0A000" && error.hint().contains("extra_float_digits"), "{error}");
+        client.query("rollback")?;
+    }
+    client.query("set extra_float_digits = 1")?;
+    client.query(insert)?;
+    let same = "select count(*) from spread_float a join spread_float_from b on a.user_id = b.user_id + 100 and a.f = b.f";
+    ensure!(client.value(same)? == "9", "floats have changed on their way");
+    Ok(())
+}
+
 /// The error of a COPY of CSV data, or its tag.
 fn copy(client: &mut Connection, data: &[u8]) -> Result<Result<ServerError, String>> {
     client.set_reply_deadline(Duration::from_secs(120))?;

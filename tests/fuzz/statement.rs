@@ -49,6 +49,7 @@ fn relation(name: &str, placement: Placement, key_oid: u32) -> Relation {
         placement,
         columns: vec![column("user_id", key_oid), column("id", 20), column("note", 25), column("amount", 1700)],
         view_query: None,
+        row_security: false,
     }
 }
 

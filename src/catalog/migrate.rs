@@ -9,12 +9,16 @@ struct Migration {
     sql: &'static str,
 }
 
-const CATALOG: &[Migration] = &[Migration { number: 1, name: "cluster", sql: include_str!("../../migrations/catalog/0001_cluster.sql") }];
+const CATALOG: &[Migration] = &[
+    Migration { number: 1, name: "cluster", sql: include_str!("../../migrations/catalog/0001_cluster.sql") },
+    Migration { number: 2, name: "moves", sql: include_str!("../../migrations/catalog/0002_moves.sql") },
+];
 
 const SHARD: &[Migration] = &[
     Migration { number: 1, name: "bucket", sql: include_str!("../../migrations/shard/0001_bucket.sql") },
     Migration { number: 2, name: "commit_decision", sql: include_str!("../../migrations/shard/0002_commit_decision.sql") },
     Migration { number: 3, name: "search_path", sql: include_str!("../../migrations/shard/0003_search_path.sql") },
+    Migration { number: 4, name: "moves", sql: include_str!("../../migrations/shard/0004_moves.sql") },
 ];
 
 /// Taken while migrations run, so that two upgrades at once do one after the other. "shrdyard" in ASCII.

@@ -3,7 +3,10 @@
 pub mod cancel;
 pub mod connection;
 pub mod health;
+pub mod inbox;
+mod listener;
 pub mod login;
+pub mod notifications;
 pub mod options;
 pub mod pool;
 mod prepared;
@@ -12,6 +15,7 @@ pub mod settings;
 
 pub use cancel::{CancelKey, CancelRegistry, CancelSlot};
 pub use connection::{Expected, Reply, ServerConnection};
+pub use notifications::Notifications;
 pub use options::{ControlRole, PoolMode, PoolOptions, ReplicaOptions};
 pub use pool::{AcquireError, Checkout, Pool};
 pub use servers::{ServerUser, Servers, ShardPools, UserPools};

@@ -173,6 +173,7 @@ fn session(reader: &Reader<'_>) -> SessionOptions {
             .unwrap_or(default.cached_statement_bytes_max),
         prepared_max: reader.number("prepared_max", 1..=10_000_000).unwrap_or(default.prepared_max),
         gather_bytes_max: reader.number("gather_bytes_max", 0..=1 << 40).unwrap_or(default.gather_bytes_max),
+        notification_bytes_max: reader.number("notification_bytes_max", 0..=1 << 40).unwrap_or(default.notification_bytes_max),
     }
 }
 

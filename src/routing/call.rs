@@ -20,6 +20,7 @@ impl Analyzer<'_> {
             self.facts.varies(&format!("{name}()"));
         }
         self.sequence_state(name);
+        self.listening_state(name);
         self.facts.session_state |= leaves_session_state(name);
         let facts = self.planner.schema.function(name);
         if facts.is_some_and(|facts| facts.names_sharded_table) {
@@ -43,6 +44,17 @@ impl Analyzer<'_> {
                 format!("function \"{name}\" is not supported on a sharded database"),
                 "Its value belongs to the server connection that drew from the sequence, on whichever shard that was.".to_owned(),
                 "Use INSERT … RETURNING.".to_owned(),
+            ));
+        }
+    }
+
+    /// No server connection listens for the client: the proxy does.
+    fn listening_state(&mut self, name: &str) {
+        if name == "pg_listening_channels" {
+            self.facts.refuse(Refusal::unsupported(
+                format!("function \"{name}\" is not supported"),
+                "The proxy listens for its clients on connections of its own.".to_owned(),
+                "Keep the names of the channels where LISTEN is sent.".to_owned(),
             ));
         }
     }

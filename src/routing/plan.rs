@@ -41,6 +41,7 @@ pub struct Plan {
     /// The type that a hint's key is read as.
     pub(crate) key_type: KeyType,
     pub(crate) unknown_relations: bool,
+    pub(crate) notifies: bool,
 }
 
 /// Which hints of a shard or key the statement obeys.
@@ -104,6 +105,12 @@ impl Plan {
     #[must_use]
     pub fn unknown_relations(&self) -> bool {
         self.unknown_relations
+    }
+
+    /// Whether it calls `pg_notify`: its transaction cannot be prepared on the server where it runs.
+    #[must_use]
+    pub fn notifies(&self) -> bool {
+        self.notifies
     }
 
     fn target(&self, hint: &Hint) -> Option<HintTarget> {

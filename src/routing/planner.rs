@@ -55,6 +55,7 @@ impl Planner<'_> {
             hinted: Hinted::Always,
             key_type: self.key_type(None),
             unknown_relations: false,
+            notifies: false,
         }
     }
 
@@ -84,6 +85,7 @@ impl Planner<'_> {
             hinted,
             key_type: self.key_type(facts.sharded.first().map(|sharded| sharded.key_type)),
             unknown_relations: facts.unknown_relations,
+            notifies: facts.calls.iter().any(|(name, _)| name == "pg_notify"),
             ..self.home(Command::Query)
         }
     }

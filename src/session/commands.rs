@@ -55,13 +55,8 @@ impl Session {
             Command::Deallocate { name } => self.deallocate(name.as_deref()),
             Command::DeclareCursor { name, hold } => self.declare_cursor(text, plan, (name, *hold)).await,
             Command::Cursor { name, close } => self.cursor(text, name.as_deref(), *close).await,
-            Command::Listen if first_word(text).eq_ignore_ascii_case(b"unlisten") => {
-                // Nothing is listened to. Pools send it when a client is done.
-                to_client::command_complete(&mut self.client.output, "UNLISTEN");
-                Ok(())
-            }
-            Command::Listen => Err(not_yet("LISTEN", "Connect to the home shard's primary for notifications.")),
-            Command::Notify => self.on_home(text).await,
+            Command::Listen(change) => self.listen(text, change).await,
+            Command::Notify => self.notify(text).await,
             Command::Ddl(ddl) => self.ddl(text, ddl).await,
             Command::ExplainRoute { statement } => self.explain_route(text, statement.clone()).await,
             Command::Pinning { temporary_tables, .. } => self.pin(text, plan, temporary_tables).await,
@@ -76,6 +71,16 @@ impl Session {
         let result = self.relay_or_fail(at).await;
         self.settle_if_held(at).await?;
         result
+    }
+
+    async fn notify(&mut self, text: &[u8]) -> Result<(), Failure> {
+        let home = self.pools.map.home;
+        let at = self.link(home, Access::Write).await?;
+        if let Some(link) = self.links.get_mut(at) {
+            // Nor can a transaction with NOTIFY be prepared.
+            link.anchors = true;
+        }
+        self.on_home(text).await
     }
 
     async fn settle_if_held(&mut self, at: usize) -> Result<(), Failure> {
@@ -141,6 +146,7 @@ impl Session {
             }
             self.statements.clear();
             self.reset_all_quietly();
+            self.unlisten_all();
         }
         if self.pinned_state() {
             // Session state lives on the pinned connections: they throw it away themselves.
@@ -216,11 +222,6 @@ impl Session {
         }
         result
     }
-}
-
-/// Of a statement that may begin with blanks or comments, which none of ours then matches.
-fn first_word(text: &[u8]) -> &[u8] {
-    text.trim_ascii_start().split(|byte| !byte.is_ascii_alphabetic()).next().unwrap_or_default()
 }
 
 fn two_phase_refused() -> Failure {

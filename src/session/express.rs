@@ -36,7 +36,7 @@ impl Session {
     /// Serves what has arrived if it can go the short way; `false`: it is all still there.
     pub(super) async fn express(&mut self) -> Result<bool, End> {
         let free = self.links.is_empty() && !self.transaction.is_open() && !self.batch.is_open() && !self.pinned && !self.client.closed;
-        if !free || self.client.input.is_empty() {
+        if !free || self.listening.is_some() || self.client.input.is_empty() {
             return Ok(false);
         }
         let mut input = std::mem::take(&mut self.client.input);
@@ -147,7 +147,7 @@ impl Session {
             return None;
         }
         let primary = std::sync::Arc::ptr_eq(pool, &servers.primary);
-        Some(Link { shard, primary, wrote: access == Access::Write, unsynced: false, broken: false, temporary: false, server })
+        Some(Link { shard, primary, wrote: access == Access::Write, unsynced: false, broken: false, anchors: false, server })
     }
 
     fn hold(&mut self, link: Link) {

@@ -198,6 +198,7 @@ impl Session {
         let (route, access) = self.route_or_home(&plan, &values)?;
         let (shard, access) = self.target(&plan, &route, access)?;
         let at = self.pipeline_link(shard, access).await?;
+        self.note_anchor(at, &plan);
         self.send_pending(at).await?;
         self.prepare_in_pipeline(at, &prepared).await?;
         let Some(link) = self.links.get_mut(at) else { return Ok(()) };

@@ -240,7 +240,7 @@ impl Session {
         };
         let sql = format!("{begin};{}", gathering.plan.make_sql());
         if let Some(link) = self.links.get_mut(gathering.at) {
-            link.temporary |= gathering.place == Place::Clients;
+            link.anchors |= gathering.place == Place::Clients;
         }
         self.ask_link(gathering.at, &sql).await.map_err(|failure| match failure {
             Failure::Report(error) if error.sqlstate() == SqlState(*b"42501") && error.body().is_some_and(of_temporary) => Failure::report(

@@ -12,7 +12,7 @@ use crate::execute::ask::{AskError, ask};
 use crate::execute::copy::copy_in;
 use crate::execute::deadlock;
 use crate::execute::relay::{Outcome, Progress, RelayError, relay};
-use crate::routing::Access;
+use crate::routing::{Access, Plan};
 use crate::session::Session;
 use crate::session::failure::Failure;
 use crate::topology::ShardId;
@@ -33,8 +33,8 @@ pub(super) struct Link {
     pub(super) unsynced: bool,
     /// Has told an error in the present batch and skips all up to Sync.
     pub(super) broken: bool,
-    /// Its transaction has touched temporary tables: it cannot be prepared, so it is the anchor.
-    pub(super) temporary: bool,
+    /// Its transaction has touched temporary tables or sent notifications: it cannot be prepared, so it is the anchor.
+    pub(super) anchors: bool,
     pub(super) server: Checkout,
 }
 
@@ -51,6 +51,9 @@ impl Session {
         };
         if let Some(link) = self.links.get_mut(at) {
             link.wrote |= access == Access::Write;
+        }
+        if access == Access::Write && self.listening.is_some() {
+            Box::pin(self.own_notifications(at)).await;
         }
         self.enter_transaction(at).await?;
         self.bound_locks(at);
@@ -131,7 +134,7 @@ impl Session {
             None => servers.primary.acquire().await?,
         };
         self.cancel.slot.enter(&server.identity);
-        let mut link = Link { shard, primary, wrote: false, unsynced: false, broken: false, temporary: false, server };
+        let mut link = Link { shard, primary, wrote: false, unsynced: false, broken: false, anchors: false, server };
         let schema_version = self.shared.view.schema_version();
         let mut ready = Ok(());
         if link.server.schema_version != schema_version {
@@ -171,6 +174,13 @@ impl Session {
         match self.writes.iter_mut().find(|(id, _)| *id == shard) {
             Some((_, at)) => *at = now,
             None => self.writes.push((shard, now)),
+        }
+    }
+
+    /// A transaction that has sent notifications cannot be prepared.
+    pub(super) fn note_anchor(&mut self, at: usize, plan: &Plan) {
+        if let Some(link) = self.links.get_mut(at) {
+            link.anchors |= plan.notifies();
         }
     }
 
@@ -306,9 +316,13 @@ impl Session {
     async fn give_back(&mut self, at: usize) {
         let Some(link) = self.links.get_mut(at) else { return };
         let shard = link.shard;
-        link.temporary = false;
+        link.anchors = false;
         link.server.lock_bound = false;
         let wrote = std::mem::take(&mut link.wrote) && link.primary;
+        if wrote && self.listening.is_some() {
+            let server = (shard, link.server.identity.process_id);
+            Box::pin(self.settle_notifications(server)).await;
+        }
         if !self.pinned {
             let link = self.links.swap_remove(at);
             if self.cancel.slot.leave(&link.server.identity) {

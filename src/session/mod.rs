@@ -13,6 +13,7 @@ mod gather;
 mod gather_execute;
 mod handshake;
 mod links;
+mod listen;
 pub mod options;
 mod pipeline;
 mod prepared;
@@ -43,6 +44,7 @@ use crate::net::Stream;
 use crate::session::extended::Batch;
 use crate::session::failure::{End, Failure};
 use crate::session::links::Link;
+use crate::session::listen::Listening;
 use crate::session::prepared::ClientStatements;
 use crate::session::reported::Reported;
 use crate::session::settings::ClientSettings;
@@ -83,6 +85,8 @@ pub struct Session {
     pinned: bool,
     scan: Scan,
     reported: Reported,
+    /// What it listens to, or will.
+    listening: Option<Box<Listening>>,
     /// That transactions over several shards are not of one snapshot.
     told_of_snapshots: bool,
 }
@@ -113,7 +117,10 @@ impl Session {
                 self.client.send().await.map_err(|_| End::Left)?;
             }
             idle.store(self.links.is_empty() && !self.transaction.is_open() && !self.batch.is_open(), Ordering::Relaxed);
-            let more = self.client.receive().await.map_err(|_| End::Left)?;
+            let more = match self.listening {
+                None => self.client.receive().await.map_err(|_| End::Left)?,
+                Some(_) => Box::pin(self.receive_or_notify()).await?,
+            };
             idle.store(false, Ordering::Relaxed);
             if !more && self.client.input.is_empty() {
                 return Err(End::Left);
@@ -168,6 +175,10 @@ impl Session {
 
     /// ReadyForQuery, behind the ParameterStatus that are due.
     fn ready(&mut self) {
+        if self.listening.is_some() {
+            // A client that cannot go on is told when it is waited for.
+            let _ = self.put_notifications();
+        }
         self.reported.flush(&mut self.client.output);
         to_client::ready_for_query(&mut self.client.output, self.transaction.status());
     }
@@ -230,6 +241,7 @@ async fn start(
         pinned,
         scan: Scan::new(),
         reported: Reported::default(),
+        listening: None,
         told_of_snapshots: false,
         account: Arc::clone(&account),
         shared,

@@ -66,6 +66,9 @@ pub struct SessionOptions {
     pub prepared_max: usize,
     /// Rows that one statement may bring to the home shard; beyond, `53400`. 256 MiB by default.
     pub gather_bytes_max: usize,
+    /// Notifications that may wait for one client which is in a transaction or does not read; beyond, its connection ends with `53400`.
+    /// 16 MiB by default.
+    pub notification_bytes_max: usize,
 }
 
 impl Default for SessionOptions {
@@ -77,6 +80,7 @@ impl Default for SessionOptions {
             cached_statement_bytes_max: 64 * 1024,
             prepared_max: 10_000,
             gather_bytes_max: 256 * 1024 * 1024,
+            notification_bytes_max: 16 * 1024 * 1024,
         }
     }
 }

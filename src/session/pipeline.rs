@@ -240,7 +240,7 @@ impl Session {
         let relayed = match self.batch.current {
             Some(at) if plain && self.links.get(at).is_some_and(|link| link.unsynced) => {
                 // The common case: one server, whose ReadyForQuery is the client's.
-                self.sync_link(at, answer).await
+                self.sync_link(at, answer && self.listening.is_none()).await
             }
             _ => self.sync_all().await.map(|()| false),
         };

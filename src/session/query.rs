@@ -216,9 +216,10 @@ impl Session {
             return Ok(Ready::Ours);
         };
         let at = self.link(shard, access).await?;
+        self.note_anchor(at, plan);
         self.shared.counters.single.add(1);
         // An internal transaction is not the client's business: neither is its state.
-        let relayed = ready == Ready::Relayed && !self.transaction.is_internal();
+        let relayed = ready == Ready::Relayed && !self.transaction.is_internal() && self.listening.is_none();
         self.queue_query(at, text, true, relayed);
         let outcome = self.relay_link(at).await?;
         self.settle(at).await?;
@@ -231,7 +232,7 @@ impl Session {
     }
 
     /// A text that the planner does not understand may be none of PostgreSQL's: the home shard parses it and says so. It is not run.
-    async fn check_syntax(&mut self, text: &[u8]) -> Result<(), Failure> {
+    pub(super) async fn check_syntax(&mut self, text: &[u8]) -> Result<(), Failure> {
         let at = self.link_home().await?;
         let Some(link) = self.links.get_mut(at) else { return Ok(()) };
         to_server::parse(&mut link.server.output, b"", text, &[]);
@@ -375,13 +376,14 @@ impl Session {
     async fn whole(&mut self, text: &[u8], (shard, access): (ShardId, Access)) -> Result<Ready, Failure> {
         let at = self.link(shard, access).await?;
         self.shared.counters.single.add(1);
-        self.queue_query(at, text, true, true);
+        let relayed = self.listening.is_none();
+        self.queue_query(at, text, true, relayed);
         let outcome = self.relay_link(at).await?;
         self.settle(at).await?;
-        if outcome.swallowed_error {
-            Err(outcome.error.map_or(Failure::Relayed, |error| Failure::Report(error)))
-        } else {
-            Ok(Ready::Relayed)
+        match outcome.error {
+            Some(error) if outcome.swallowed_error => Err(Failure::Report(error)),
+            Some(_) if !relayed => Err(Failure::Relayed),
+            _ => Ok(if relayed { Ready::Relayed } else { Ready::Ours }),
         }
     }
 }

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::backend::{CancelRegistry, ServerUser, Servers, SettingSet};
+use crate::backend::{CancelRegistry, Notifications, ServerUser, Servers, SettingSet};
 use crate::cache::PreparedRegistry;
 use crate::catalog::view::View;
 use crate::net::{Acceptor, ClientTlsMode};
@@ -52,6 +52,7 @@ pub struct Shared {
     pub servers: Servers,
     pub view: Arc<View>,
     pub cancels: Arc<CancelRegistry>,
+    pub notifications: Arc<Notifications>,
     pub prepared: PreparedRegistry,
     pub reloadable: ArcSwap<Reloadable>,
     pub counters: Arc<Counters>,
@@ -75,7 +76,9 @@ pub struct SharedParts {
 impl Shared {
     #[must_use]
     pub fn new(parts: SharedParts) -> Arc<Self> {
+        let control = parts.servers.control().clone();
         Arc::new(Self {
+            notifications: Notifications::new(Arc::clone(&parts.view), control, parts.options.notification_bytes_max),
             options: parts.options,
             database: parts.database,
             servers: parts.servers,

@@ -56,6 +56,8 @@ struct Savepoint {
     name: String,
     settings: Snapshot,
     local: usize,
+    /// Changes of what is listened to.
+    listening: usize,
 }
 
 impl Transaction {
@@ -265,6 +267,10 @@ impl Session {
 
     /// COMMIT of a transaction on one server: its reply is the client's.
     async fn commit_only(&mut self, at: usize) -> Result<(), Failure> {
+        if let Err(failure) = self.prepare_listening().await {
+            self.roll_back_links().await;
+            return Err(failure);
+        }
         self.queue_query(at, b"COMMIT", true, false);
         let outcome = self.relay_link(at).await.inspect_err(|_| self.transaction.close())?;
         if outcome.error.is_some() || outcome.rolled_back {
@@ -283,6 +289,7 @@ impl Session {
         }
         let changes_schema = self.transaction.changes_schema;
         self.transaction.close();
+        self.finish_listening();
         self.settings.end_local();
         self.give_back_all().await;
         if changes_schema {
@@ -298,7 +305,11 @@ impl Session {
             self.roll_back_links().await;
             return Ok(false);
         }
-        if let Err(failure) = Box::pin(self.declare_tables()).await {
+        let prepared = match self.prepare_listening().await {
+            Ok(()) => Box::pin(self.declare_tables()).await,
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = prepared {
             self.roll_back_links().await;
             return Err(failure);
         }
@@ -340,8 +351,8 @@ impl Session {
         }
         self.shared.counters.two_phase.add(1);
         // A transaction that touched temporary tables cannot be prepared.
-        if self.links.iter().any(|link| link.temporary) {
-            self.links.sort_by_key(|link| !link.temporary);
+        if self.links.iter().any(|link| link.anchors) {
+            self.links.sort_by_key(|link| !link.anchors);
             self.batch.current = None;
         }
         let mut writers = self.links.iter_mut().filter(|link| link.wrote && link.server.status != TransactionStatus::Idle);
@@ -360,6 +371,7 @@ impl Session {
             self.settings.restore(start);
         }
         self.transaction.close();
+        self.discard_listening();
         self.give_back_all().await;
     }
 
@@ -386,7 +398,12 @@ impl Session {
             return Err(Failure::plain(SqlState::PROGRAM_LIMIT_EXCEEDED, format!("more than {SAVEPOINTS_MAX} savepoints")));
         }
         self.on_all_links(&format!("SAVEPOINT {}", quoted_identifier(name))).await?;
-        let savepoint = Savepoint { name: name.to_owned(), settings: self.settings.snapshot(), local: self.transaction.local.len() };
+        let savepoint = Savepoint {
+            name: name.to_owned(),
+            settings: self.settings.snapshot(),
+            local: self.transaction.local.len(),
+            listening: self.listening_changes(),
+        };
         self.transaction.savepoints.push(savepoint);
         to_client::command_complete(&mut self.client.output, "SAVEPOINT");
         Ok(())
@@ -411,6 +428,8 @@ impl Session {
         if let Some(savepoint) = self.transaction.savepoints.last() {
             self.transaction.local.truncate(savepoint.local);
             self.settings.restore(savepoint.settings.clone());
+            let changes = savepoint.listening;
+            self.truncate_listening(changes);
         }
         self.transaction.failed = false;
         to_client::command_complete(&mut self.client.output, "ROLLBACK");

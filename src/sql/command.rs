@@ -106,7 +106,7 @@ pub enum Command {
     CopyFrom,
     /// COPY … TO STDOUT.
     CopyTo,
-    Listen,
+    Listen(Listen),
     Notify,
     /// CREATE, ALTER, DROP, TRUNCATE, COMMENT, GRANT, REVOKE, REINDEX, VACUUM, ANALYZE, CLUSTER, REFRESH, SECURITY LABEL, LOCK, IMPORT …
     Ddl(Ddl),
@@ -120,6 +120,17 @@ pub enum Command {
         temporary_tables: Vec<String>,
         ddl: Option<Ddl>,
     },
+}
+
+/// LISTEN or UNLISTEN, with the channel as the server folds and cuts its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    To(String),
+    Not(String),
+    /// UNLISTEN *.
+    NotAny,
+    /// A form not known to be valid.
+    Unclear,
 }
 
 /// What a DDL or utility statement works on.

@@ -126,6 +126,17 @@ pub fn backend_key(out: &mut BytesMut, process_id: i32, secret: &[u8]) {
     });
 }
 
+/// NotificationResponse.
+pub fn notification(out: &mut BytesMut, process_id: i32, (channel, payload): (&str, &str)) {
+    message(out, b'A', |out| {
+        out.put_i32(process_id);
+        for text in [channel, payload] {
+            out.put_slice(text.as_bytes());
+            out.put_u8(0);
+        }
+    });
+}
+
 /// NegotiateProtocolVersion: the newest minor version we speak, and the options we do not know.
 pub fn negotiate_version(out: &mut BytesMut, minor: u32, unknown: &[&str]) {
     message(out, b'v', |out| {

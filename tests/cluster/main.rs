@@ -12,6 +12,7 @@ mod gather;
 mod hints;
 mod keys;
 mod login;
+mod notifications;
 mod placement;
 mod plain;
 mod refusals;
@@ -86,6 +87,10 @@ const TESTS: &[(&str, Test)] = &[
     ("sessions::unfinished_work_is_undone", sessions::unfinished_work_is_undone),
     ("sessions::malformed_messages_end_the_connection", sessions::malformed_messages_end_the_connection),
     ("sessions::odd_startups_are_answered", sessions::odd_startups_are_answered),
+    ("notifications::every_shard_is_listened_to", notifications::every_shard_is_listened_to),
+    ("notifications::ones_own_are_known", notifications::ones_own_are_known),
+    ("notifications::none_is_lost", notifications::none_is_lost),
+    ("notifications::waiting_ones_are_bounded", notifications::waiting_ones_are_bounded),
     ("access::every_method_of_authentication", access::every_method_of_authentication),
     ("access::tls_towards_clients", access::tls_towards_clients),
     ("access::clients_are_bounded", access::clients_are_bounded),
@@ -98,6 +103,8 @@ const TESTS: &[(&str, Test)] = &[
 const EXCLUSIVE: &[(&str, Test)] = &[
     // A replica that lags under the others' load is passed over, rightly.
     ("replicas::reads_and_writes_are_apart", replicas::reads_and_writes_are_apart),
+    // It ends every connection that listens.
+    ("notifications::a_loss_is_told", notifications::a_loss_is_told),
     ("gather::gathers_need_temporary_tables", gather::gathers_need_temporary_tables),
     ("transactions::doubt_is_decided", transactions::doubt_is_decided),
     ("bank::money_survives_kills", bank::money_survives_kills),

@@ -3,7 +3,7 @@
 mod ddl;
 mod settings;
 
-use crate::sql::command::{Command, DiscardTarget, Scope};
+use crate::sql::command::{Command, DiscardTarget, Listen, Scope};
 use crate::sql::cursor::Cursor;
 
 /// A statement's command, and where its rows' part begins.
@@ -93,7 +93,9 @@ fn plain(word: &str, mut rest: Cursor<'_>) -> Option<Command> {
         "fetch" | "move" => Some(Command::Cursor { name: fetched(rest), close: false }),
         "close" if rest.is_word("all") && alone(after(rest)) => Some(Command::Cursor { name: None, close: true }),
         "close" => last_name(rest).map(|name| Command::Cursor { name: Some(name), close: true }),
-        "listen" | "unlisten" => Some(Command::Listen),
+        "listen" => Some(Command::Listen(last_name(rest).map_or(Listen::Unclear, Listen::To))),
+        "unlisten" if rest.is_operator(b"*") && alone(after(rest)) => Some(Command::Listen(Listen::NotAny)),
+        "unlisten" => Some(Command::Listen(last_name(rest).map_or(Listen::Unclear, Listen::Not))),
         "notify" => Some(Command::Notify),
         "load" => Some(Command::Pinning { temporary_tables: Vec::new(), ddl: None }),
         _ => None,

@@ -1,7 +1,7 @@
 //! Commands by their texts.
 
 use crate::sql::classify::classify;
-use crate::sql::command::{Command, DdlObject, DdlVerb, DiscardTarget, Scope};
+use crate::sql::command::{Command, DdlObject, DdlVerb, DiscardTarget, Listen, Scope};
 use crate::sql::cursor::Tokens;
 
 fn command(text: &str) -> Command {
@@ -107,7 +107,12 @@ fn statements_within_statements() {
     assert_eq!(command("COPY t (a, b) FROM STDIN WITH (FORMAT csv)"), Command::CopyFrom);
     assert_eq!(command("COPY (SELECT 1) TO STDOUT"), Command::CopyTo);
     assert_eq!(command("COPY t TO '/tmp/x'"), Command::Query);
-    assert_eq!(command("LISTEN c"), Command::Listen);
+    assert_eq!(command("LISTEN Chan"), Command::Listen(Listen::To("chan".to_owned())));
+    assert_eq!(command("listen \"A b\";"), Command::Listen(Listen::To("A b".to_owned())));
+    assert_eq!(command("UNLISTEN c"), Command::Listen(Listen::Not("c".to_owned())));
+    assert_eq!(command("unlisten * ;"), Command::Listen(Listen::NotAny));
+    assert_eq!(command("listen U&\"c\""), Command::Listen(Listen::Unclear));
+    assert_eq!(command("listen a b"), Command::Listen(Listen::Unclear));
     assert_eq!(command("NOTIFY c, 'x'"), Command::Notify);
     assert_eq!(command("LOAD 'x'"), Command::Pinning { temporary_tables: Vec::new(), ddl: None });
 }

@@ -25,6 +25,7 @@ test:
 
 soak:
 	@scripts/setup server
+	SHARDYARD_SOAK=1 cargo test --test model -- --nocapture
 	SHARDYARD_SOAK=1 cargo test --test cluster -- saturation
 	SHARDYARD_SOAK=1 cargo test --test cluster -- bank
 	SHARDYARD_SOAK=1 cargo test --test cluster -- differential::seeds

@@ -19,6 +19,7 @@ mod refusals;
 mod replicas;
 mod reply;
 mod saturation;
+mod scatter;
 mod sessions;
 mod shardyard;
 mod spread;
@@ -66,6 +67,11 @@ const TESTS: &[(&str, Test)] = &[
     ("gather::gathers_commit_in_two_phases", gather::gathers_commit_in_two_phases),
     ("gather::gathers_are_cancelled", gather::gathers_are_cancelled),
     ("gather::views_show_no_hidden_rows", gather::views_show_no_hidden_rows),
+    ("scatter::first_rows_come_first", scatter::first_rows_come_first),
+    ("scatter::scatters_are_cancelled", scatter::scatters_are_cancelled),
+    ("scatter::a_lost_shard_is_an_error", scatter::a_lost_shard_is_an_error),
+    ("scatter::other_encodings_merge_alike", scatter::other_encodings_merge_alike),
+    ("scatter::collations_merge_alike", scatter::collations_merge_alike),
     ("hints::hints_choose_the_shard", hints::hints_choose_the_shard),
     ("hints::explain_route_tells", hints::explain_route_tells),
     ("transactions::all_or_nothing", transactions::all_or_nothing),
@@ -106,6 +112,7 @@ const EXCLUSIVE: &[(&str, Test)] = &[
     // It ends every connection that listens.
     ("notifications::a_loss_is_told", notifications::a_loss_is_told),
     ("gather::gathers_need_temporary_tables", gather::gathers_need_temporary_tables),
+    ("scatter::a_crashed_shard_is_an_error", scatter::a_crashed_shard_is_an_error),
     ("transactions::doubt_is_decided", transactions::doubt_is_decided),
     ("bank::money_survives_kills", bank::money_survives_kills),
     ("saturation::replies_belong_to_requests", saturation::replies_belong_to_requests),

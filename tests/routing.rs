@@ -162,7 +162,7 @@ fn schema() -> Schema {
     let mut functions = HashMap::new();
     let mut function = |names: &[&str], volatility, names_sharded_table| {
         for name in names {
-            functions.insert((*name).to_owned(), FunctionFacts { volatility, names_sharded_table });
+            functions.insert((*name).to_owned(), FunctionFacts { volatility, names_sharded_table, leaves_session_state: false });
         }
     };
     function(
@@ -211,6 +211,7 @@ fn table(name: &str, placement: Placement, columns: &[(&str, u32)]) -> Relation 
         columns: columns.collect(),
         view_query: None,
         row_security: false,
+        triggers_leave_state: false,
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use tokio_postgres::GenericClient;
+use tokio_postgres::{GenericClient, Row};
 use tracing::warn;
 
 use crate::catalog::TableRules;
 use crate::catalog::expression::{is_of_moment, may_vary};
 use crate::catalog::placement::{Candidate, key_type, place};
 use crate::sql::command::ObjectName;
+use crate::sql::session_state::leaves_session_state;
 use crate::sql::tables::names_in;
 use crate::topology::schema::{Column, FunctionFacts, FunctionKinds, RelationKind, TextRules, Volatility};
 use crate::topology::{Placement, Relation, Schema};
@@ -36,6 +37,13 @@ pub async fn load<C: GenericClient>(client: &C, rules: &TableRules, version: u64
     for doubt in doubts {
         warn!("{doubt}");
     }
+    let bodies = bodies(client).await?;
+    mark_state(&bodies, &mut functions);
+    let triggers = triggers(client).await?;
+    let leaves_state = |oid: u32| {
+        let mut called = triggers.iter().filter(|(table, _)| *table == oid);
+        called.any(|(_, function)| functions.get(function).is_some_and(|facts| facts.leaves_session_state))
+    };
     let relations: Vec<Relation> = found
         .into_values()
         .map(|found| Relation {
@@ -46,9 +54,10 @@ pub async fn load<C: GenericClient>(client: &C, rules: &TableRules, version: u64
             columns: found.columns,
             view_query: found.view_query,
             row_security: found.row_security,
+            triggers_leave_state: leaves_state(found.candidate.oid),
         })
         .collect();
-    mark_functions(&bodies(client).await?, &relations, &mut functions);
+    mark_functions(&bodies, &relations, &mut functions);
     Ok(Schema::new(version, relations, functions).with_rules(kinds(client).await?, text_rules(client).await?))
 }
 
@@ -135,7 +144,7 @@ async fn volatilities<C: GenericClient>(client: &C) -> Result<HashMap<String, Fu
             1 => Volatility::Stable,
             _ => Volatility::Volatile,
         };
-        FunctionFacts { volatility, names_sharded_table: false }
+        FunctionFacts { volatility, names_sharded_table: false, leaves_session_state: false }
     };
     Ok(rows.iter().map(|row| (row.get(0), facts(row.get(1)))).collect())
 }
@@ -167,10 +176,20 @@ async fn text_rules<C: GenericClient>(client: &C) -> Result<TextRules, LoadError
     Ok(TextRules { by_bytes: row.get(0), deterministic: row.get(1) })
 }
 
+/// The functions of triggers, with their tables; those of partitions with the partitioned tables too.
+async fn triggers<C: GenericClient>(client: &C) -> Result<Vec<(u32, String)>, LoadError> {
+    let select = "select coalesce(a.relid::oid, t.tgrelid), p.proname
+                  from pg_catalog.pg_trigger t join pg_catalog.pg_proc p on p.oid = t.tgfoid
+                  left join lateral pg_catalog.pg_partition_ancestors(t.tgrelid) a on true
+                  where not t.tgisinternal";
+    Ok(client.query(select, &[]).await?.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
 /// A user's function and the names in its body.
 struct Body {
     name: String,
     names: Vec<ObjectName>,
+    leaves_session_state: bool,
 }
 
 async fn bodies<C: GenericClient>(client: &C) -> Result<Vec<Body>, LoadError> {
@@ -182,7 +201,27 @@ async fn bodies<C: GenericClient>(client: &C) -> Result<Vec<Body>, LoadError> {
          where l.lanname not in ('c', 'internal') and {NOT_SYSTEM}"
     );
     let rows = client.query(&select, &[]).await?;
-    Ok(rows.iter().map(|row| Body { name: row.get(0), names: names_in(row.get::<_, Option<&str>>(1).unwrap_or_default()) }).collect())
+    let body = |row: &Row| {
+        let text = row.get::<_, Option<&str>>(1).unwrap_or_default();
+        Body { name: row.get(0), names: names_in(text), leaves_session_state: leaves_session_state(text) }
+    };
+    Ok(rows.iter().map(body).collect())
+}
+
+/// A function leaves something in its session if its body does, or that of a function it names.
+fn mark_state(bodies: &[Body], functions: &mut HashMap<String, FunctionFacts>) {
+    let mut grown = true;
+    while grown {
+        grown = false;
+        for body in bodies {
+            let called = |object: &ObjectName| functions.get(&object.name).is_some_and(|facts| facts.leaves_session_state);
+            let leaves = body.leaves_session_state || body.names.iter().any(called);
+            if let Some(facts) = functions.get_mut(&body.name).filter(|facts| leaves && !facts.leaves_session_state) {
+                facts.leaves_session_state = true;
+                grown = true;
+            }
+        }
+    }
 }
 
 /// A function names a sharded table if its body does, or that of a function it names. Text put together at run time is not seen.

@@ -3,6 +3,7 @@
 use crate::routing::analyze::Analyzer;
 use crate::routing::refusal::Refusal;
 use crate::sql::ast::Call;
+use crate::sql::session_state::locks_for_the_session;
 use crate::topology::schema::Volatility;
 
 impl Analyzer<'_> {
@@ -21,8 +22,9 @@ impl Analyzer<'_> {
         }
         self.sequence_state(name);
         self.listening_state(name);
-        self.facts.session_state |= leaves_session_state(name);
         let facts = self.planner.schema.function(name);
+        self.facts.session_state |=
+            locks_for_the_session(name) || name == "set_config" || facts.is_some_and(|facts| facts.leaves_session_state);
         if facts.is_some_and(|facts| facts.names_sharded_table) {
             self.facts.refuse_unless_hinted(Refusal::with_routing_hint(
                 format!("function \"{name}\" reads a sharded table"),
@@ -162,11 +164,6 @@ fn is_alike_everywhere(call: &Call, volatility: Option<Volatility>) -> bool {
         Some(Volatility::Stable) => STABLE.contains(&call.name.as_str()),
         Some(Volatility::Volatile) | None => false,
     }
-}
-
-/// State that outlives its transaction and is followed nowhere: locks, and settings whose name or value is no literal.
-fn leaves_session_state(name: &str) -> bool {
-    matches!(name, "pg_advisory_lock" | "pg_advisory_lock_shared" | "pg_try_advisory_lock" | "pg_try_advisory_lock_shared" | "set_config")
 }
 
 fn reads_a_text_query(name: &str) -> bool {

@@ -78,7 +78,7 @@ pub(crate) struct Facts {
     pub stored: Option<(Term, RegionId)>,
     /// Something whose value or rows differ from server to server, for reads that run on several.
     pub varying: Option<String>,
-    /// Session advisory locks are taken, or set_config is called.
+    /// Something stays behind in the server's session: session advisory locks, what set_config sets, what functions leave.
     pub session_state: bool,
     pub too_complex: bool,
 }

@@ -279,6 +279,7 @@ impl Analyzer<'_> {
             let range = Range { name: shown, schema: name.schema.clone(), columns: Vec::new(), open: true, shifted: true };
             return Target { relation: None, range };
         };
+        self.facts.session_state |= relation.triggers_leave_state;
         match &relation.placement {
             Placement::Reference => self.facts.reference_writes.push(relation.name.clone()),
             Placement::Sharded { .. } if relation.kind == RelationKind::View => {

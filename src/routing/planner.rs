@@ -15,6 +15,7 @@ use crate::sql::cursor::{Cursor, Tokens};
 use crate::sql::hint;
 use crate::sql::literal::Literal;
 use crate::sql::parse::{ParseError, parse};
+use crate::sql::session_state::statement_leaves_state;
 use crate::sql::tables::{names_from, names_outside_strings};
 use crate::sql::template::Scan;
 use crate::topology::key::KeyFamily;
@@ -133,6 +134,15 @@ impl Planner<'_> {
         }
     }
 
+    /// What a block leaves in its server's session stays with the client.
+    fn pinning(&self, cursor: Cursor<'_>, home: Plan) -> Plan {
+        let called = |name: &ObjectName| self.schema.function(&name.name).is_some_and(|facts| facts.leaves_session_state);
+        if statement_leaves_state(cursor) || names_from(cursor).iter().any(called) {
+            return Plan { command: Command::Pinning { temporary_tables: Vec::new(), ddl: None }, ..home };
+        }
+        home
+    }
+
     /// DO and CALL: refused when what they run names a table that is not on the home shard alone.
     fn block(&self, cursor: Cursor<'_>, rest: Cursor<'_>, home: Plan) -> Plan {
         let apart = self.named(cursor).into_iter().find(|relation| relation.placement != Placement::Single);
@@ -141,7 +151,7 @@ impl Planner<'_> {
         let what = match (apart, procedure) {
             (Some(relation), _) => relation.name.clone(),
             (None, Some(name)) => name.name,
-            (None, None) => return home,
+            (None, None) => return self.pinning(cursor, home),
         };
         let refusal = Refusal::with_routing_hint(
             format!("block that uses \"{what}\" is not bound to one shard"),

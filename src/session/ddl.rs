@@ -222,6 +222,7 @@ impl Session {
             view_query: None,
             // Not looked up before the commit.
             row_security: true,
+            triggers_leave_state: true,
         };
         self.overlay(|schema| schema.with_relation(relation));
     }

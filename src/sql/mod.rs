@@ -12,6 +12,7 @@ pub mod lexer;
 pub mod literal;
 pub mod outline;
 pub mod parse;
+pub mod session_state;
 pub mod splice;
 pub mod tables;
 pub mod template;

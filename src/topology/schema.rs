@@ -66,6 +66,8 @@ pub struct Relation {
     pub view_query: Option<String>,
     /// Policies decide who sees which rows.
     pub row_security: bool,
+    /// A trigger's function leaves something behind in its server's session.
+    pub triggers_leave_state: bool,
 }
 
 /// `pg_proc.provolatile`.
@@ -82,6 +84,8 @@ pub struct FunctionFacts {
     pub volatility: Volatility,
     /// Whether the body of a user's function names a sharded table, so that its answer depends on the shard it runs on.
     pub names_sharded_table: bool,
+    /// Whether the body of a user's function leaves something behind in its server's session.
+    pub leaves_session_state: bool,
 }
 
 /// Names of functions that do not make one value of one row.

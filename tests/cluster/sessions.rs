@@ -54,12 +54,25 @@ pub(crate) fn settings_do_not_leak(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
+/// What sets work_mem for the session, out of the proxy's sight.
+const SETTERS: &[&str] = &[
+    "create function setter() returns int language plpgsql as $$ begin perform set_config('work_mem', '11MB', false); return 1; end $$",
+    "create function setter_of_setters() returns int language sql as 'select setter()'",
+    "create procedure setter_procedure() language plpgsql as $$ begin set work_mem = '11MB'; end $$",
+    "create function setter_trigger() returns trigger language plpgsql as $$ begin perform setter(); return new; end $$",
+    "create table setter_rows (n int)",
+    "create trigger setter before insert on setter_rows for each row execute function setter_trigger()",
+];
+
 /// set_config with parameters, several at once, computed: forms that cannot be followed; and the one that can.
 pub(crate) fn set_config_does_not_leak(fixture: &Fixture) -> Result<()> {
+    for definition in SETTERS {
+        fixture.cluster()?.connect()?.query(definition)?;
+    }
     let proxy = narrow(fixture, "2")?;
     let mut other = Connection::connect(&proxy.dsn)?;
     let usual = other.value("show work_mem")?;
-    for turn in 0..5 {
+    for turn in 0..10 {
         let mut client = Connection::connect(&proxy.dsn)?;
         match turn {
             0 => drop(batch(&mut client, &[parse("s", "select set_config('work_mem', $1, false)"), bind("s", "11MB"), execute()])?),
@@ -68,7 +81,15 @@ pub(crate) fn set_config_does_not_leak(fixture: &Fixture) -> Result<()> {
                 drop(batch(&mut client, &[parse("s", "select set_config('work_mem', '11MB', $1::text = 'x')"), bind("s", "y"), execute()])?)
             }
             3 => drop(client.query("select set_config('work_mem', '11MB', false)")?),
-            _ => drop(client.query("select set_config('work_' || 'mem', '11MB', false) from pg_class limit 1")?),
+            4 => drop(client.query("select set_config('work_' || 'mem', '11MB', false) from pg_class limit 1")?),
+            5 => drop(client.query("do $$ begin execute 'set work_mem to ' || quote_literal('11MB'); end $$")?),
+            6 => drop(client.query("call setter_procedure()")?),
+            7 => drop(client.query("select setter_of_setters() from pg_class limit 1")?),
+            8 => {
+                let select = "select setter_of_setters() from pg_class where relname <> $1 limit 1";
+                drop(batch(&mut client, &[parse("s", select), bind("s", ""), execute()])?)
+            }
+            _ => drop(client.query("insert into setter_rows values (1)")?),
         }
         // The other client first: the next statement of the one that has set it would put a wrong connection right.
         for _ in 0..4 {

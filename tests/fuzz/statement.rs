@@ -19,7 +19,7 @@ pub(crate) fn schema() -> Schema {
         relation("currencies", Placement::Reference, 20),
         relation("audit", Placement::Single, 20),
     ];
-    let function = |volatility| FunctionFacts { volatility, names_sharded_table: false };
+    let function = |volatility| FunctionFacts { volatility, names_sharded_table: false, leaves_session_state: false };
     let functions = [
         ("lower", Volatility::Immutable),
         ("abs", Volatility::Immutable),
@@ -50,6 +50,7 @@ fn relation(name: &str, placement: Placement, key_oid: u32) -> Relation {
         columns: vec![column("user_id", key_oid), column("id", 20), column("note", 25), column("amount", 1700)],
         view_query: None,
         row_security: false,
+        triggers_leave_state: false,
     }
 }
 

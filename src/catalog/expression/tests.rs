@@ -6,7 +6,7 @@ use crate::catalog::expression::may_vary;
 use crate::topology::schema::{FunctionFacts, Volatility};
 
 fn check(expression: &str, varies: bool) {
-    let facts = |volatility| FunctionFacts { volatility, names_sharded_table: false };
+    let facts = |volatility| FunctionFacts { volatility, names_sharded_table: false, leaves_session_state: false };
     let functions = HashMap::from([
         ("lower".to_owned(), facts(Volatility::Immutable)),
         ("now".to_owned(), facts(Volatility::Stable)),

@@ -18,8 +18,10 @@ pub(crate) enum Broken {
     /// The source is not closed: proxies that do not hold are not stopped by anybody.
     NoHardFence,
     FlipBeforeLastPass,
-    /// The target opens although a proxy may still go by the old map.
+    /// The target opens although a proxy may still route by the old map.
     NoAcknowledgement,
+    /// The source's rows are deleted although a statement by the old map may still be running.
+    NoWaitForOldReads,
     /// Arming does not wait for what runs by the map of before.
     NoSettlingBeforeCopy,
     /// The fence does not wait for open transactions.
@@ -75,7 +77,7 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Load(proxy) => write!(f, "proxy {proxy} loads the map"),
-            Self::Report(proxy) => write!(f, "proxy {proxy} tells what it has acknowledged and settled"),
+            Self::Report(proxy) => write!(f, "proxy {proxy} tells what it has seen, acknowledged and settled"),
             Self::Register(proxy) => write!(f, "proxy {proxy} writes its row"),
             Self::RegisterAnew(proxy) => write!(f, "proxy {proxy} notices that it is fenced out and registers anew"),
             Self::Die(proxy) => write!(f, "proxy {proxy} dies"),
@@ -130,7 +132,7 @@ impl Model for Protocol {
 
     fn start(&self) -> State {
         let map = Map { version: 1, wave: Wave::Planned, owner: Side::Source, owner_since: 0, reversed: false };
-        let row = |proxy| self.used(proxy).then_some(Row { acknowledged: 1, settled: 1 });
+        let row = |proxy| self.used(proxy).then_some(Row { seen: 1, acknowledged: 1, settled: 1 });
         let shard = Shard { row: None, log: 0, phase: Phase::Unguarded, copied: false, token: 1, fenced: [false; 2] };
         let proxy = Proxy { incarnation: 0, map, blind: false, dead: false };
         let worker = Worker { token: 0, step: Step::Idle, since: 0, reversed: false, row: None, taken: 0 };

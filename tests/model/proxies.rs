@@ -30,7 +30,7 @@ impl Protocol {
         }
         if row.is_none() && proxy.incarnation == 1 {
             let mut next = state.clone();
-            next.rows[at][1] = Some(Row { acknowledged: 0, settled: 0 });
+            next.rows[at][1] = Some(Row { seen: 0, acknowledged: 0, settled: 0 });
             steps.add(Action::Register(at), next);
         }
         let outcast = row.is_none() || SIDES.iter().any(|side| state.shard(*side).fenced[at]);
@@ -50,7 +50,7 @@ impl Protocol {
             next.left.restarts -= 1;
             next.proxies[at].incarnation = 1;
             next.proxies[at].blind = true;
-            next.rows[at][1] = Some(Row { acknowledged: 0, settled: 0 });
+            next.rows[at][1] = Some(Row { seen: 0, acknowledged: 0, settled: 0 });
             if self.broken == Some(Broken::SameRow) {
                 next.rows[at][0] = None;
             }
@@ -79,7 +79,7 @@ impl Protocol {
             proxy.map = state.map;
         } else {
             proxy.blind = true;
-            next.rows[at][1] = Some(Row { acknowledged: 0, settled: 0 });
+            next.rows[at][1] = Some(Row { seen: 0, acknowledged: 0, settled: 0 });
         }
         next
     }
@@ -110,7 +110,7 @@ impl Protocol {
         });
         let acknowledged = if runs { row.acknowledged } else { proxy.map.version };
         let settled = if runs || open { row.settled } else { proxy.map.version };
-        Row { acknowledged, settled }
+        Row { seen: proxy.map.version, acknowledged, settled }
     }
 
     /// The leading worker takes the proxy's first incarnation for dead.

@@ -64,7 +64,11 @@ impl Map {
 /// A proxy's row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Row {
+    /// What comes from now on is routed by this map at least.
+    pub(crate) seen: u8,
+    /// Moreover nothing runs by an older one.
     pub(crate) acknowledged: u8,
+    /// Moreover no transaction is open that began by an older one.
     pub(crate) settled: u8,
 }
 
@@ -214,6 +218,8 @@ pub(crate) enum Step {
     Release,
     /// Clean, or turn back.
     Choose,
+    /// Reads by the map of before the flip may still be running on the side that has lost the bucket.
+    AwaitUnused,
     /// Deletes the rows on the side that has lost them, and takes the guards away; ends with this state.
     Delete(Wave),
     Unguard(Side, Wave),

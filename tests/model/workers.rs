@@ -34,8 +34,10 @@ impl Protocol {
             Step::AwaitArmed if self.broken == Some(Broken::NoSettlingBeforeCopy) => false,
             Step::AwaitHeld if self.broken == Some(Broken::NoSettlingBeforeFlip) => false,
             Step::AwaitFlipped if self.broken == Some(Broken::NoAcknowledgement) => false,
+            Step::AwaitUnused if self.broken == Some(Broken::NoWaitForOldReads) => false,
             Step::AwaitArmed | Step::AwaitHeld => !settled,
-            Step::AwaitFlipped => !acknowledged,
+            Step::AwaitFlipped => row.seen < worker.since,
+            Step::AwaitUnused => !acknowledged,
             _ => false,
         }
     }
@@ -60,7 +62,7 @@ impl Protocol {
                 job.next.shard_mut(side).token = worker.token;
                 job.go(if side == Side::Source { Step::TokenTo(Side::Target) } else { Step::Resume });
             }
-            Step::AwaitArmed | Step::AwaitHeld | Step::AwaitFlipped => {
+            Step::AwaitArmed | Step::AwaitHeld | Step::AwaitFlipped | Step::AwaitUnused => {
                 let waits = state.rows.iter().flatten().flatten().any(|row| self.waits_for(&worker, *row));
                 if waits {
                     return None;
@@ -68,6 +70,7 @@ impl Protocol {
                 job.go(match worker.step {
                     Step::AwaitArmed => Step::CloseReceiver,
                     Step::AwaitHeld => Step::Close,
+                    Step::AwaitUnused => Step::Delete(Wave::Finished),
                     _ => Step::Open,
                 });
             }
@@ -108,7 +111,7 @@ impl Protocol {
                 job.publish(Wave::CatchingUp, Step::Read(false));
             }
             Step::Choose if self.broken == Some(Broken::LiftedBeforeCleaning) => job.publish(Wave::Finished, Step::Delete(Wave::Finished)),
-            Step::Choose => job.publish(Wave::Cleaning, Step::Delete(Wave::Finished)),
+            Step::Choose => job.publish(Wave::Cleaning, Step::AwaitUnused),
             Step::End(wave) => job.publish(wave, Step::Idle),
             _ => job.publish(Wave::CatchingUp, Step::Read(false)),
         }
@@ -183,7 +186,7 @@ enum Place {
 fn place(worker: &Worker) -> Place {
     let from = worker.from();
     match worker.step {
-        Step::Idle | Step::TokenTo(_) | Step::AwaitArmed | Step::AwaitHeld | Step::AwaitFlipped => Place::None,
+        Step::Idle | Step::TokenTo(_) | Step::AwaitArmed | Step::AwaitHeld | Step::AwaitFlipped | Step::AwaitUnused => Place::None,
         Step::Resume | Step::Arm | Step::Fence | Step::Flip | Step::Release | Step::Choose | Step::End(_) | Step::Unfence => Place::Catalog,
         Step::CloseReceiver | Step::Copy | Step::Apply(_) | Step::Open | Step::Delete(Wave::Aborted) => Place::Shard(from.other()),
         Step::Unguard(side, _) => Place::Shard(side),
@@ -212,7 +215,7 @@ impl Job {
             worker.row = None;
             worker.taken = 0;
         }
-        if !matches!(step, Step::AwaitArmed | Step::AwaitHeld | Step::AwaitFlipped) {
+        if !matches!(step, Step::AwaitArmed | Step::AwaitHeld | Step::AwaitFlipped | Step::AwaitUnused) {
             worker.since = 0;
         }
     }
@@ -228,7 +231,7 @@ impl Job {
         self.next.workers[self.at].since = self.next.map.version;
         let since = self.next.map.version;
         self.go(step);
-        if matches!(step, Step::AwaitArmed | Step::AwaitHeld | Step::AwaitFlipped) {
+        if matches!(step, Step::AwaitArmed | Step::AwaitHeld | Step::AwaitFlipped | Step::AwaitUnused) {
             self.next.workers[self.at].since = since;
         }
     }
@@ -244,11 +247,11 @@ impl Job {
             Wave::Fencing => Step::Reopen,
             Wave::Flipped => Step::AwaitFlipped,
             Wave::Released => Step::Choose,
-            Wave::Cleaning => Step::Delete(Wave::Finished),
+            Wave::Cleaning => Step::AwaitUnused,
             Wave::Finished | Wave::Aborted => Step::Idle,
         };
         self.go(step);
-        if matches!(step, Step::AwaitArmed | Step::AwaitFlipped) {
+        if matches!(step, Step::AwaitArmed | Step::AwaitFlipped | Step::AwaitUnused) {
             self.next.workers[self.at].since = map.version;
         }
     }

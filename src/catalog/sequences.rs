@@ -8,8 +8,8 @@ pub const STRIDE: i64 = 1024;
 #[must_use]
 pub fn set_apart(schema: &str, name: &str, ordinal: u16, highest: i64) -> String {
     let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-    let first = first(ordinal, 0);
-    let next = self::first(ordinal, highest);
+    let first = first_above(ordinal, 0);
+    let next = first_above(ordinal, highest);
     format!(
         "ALTER SEQUENCE {}.{} INCREMENT BY {STRIDE} MINVALUE 1 NO MAXVALUE START WITH {first} RESTART WITH {next} NO CYCLE",
         quoted(schema),
@@ -18,7 +18,8 @@ pub fn set_apart(schema: &str, name: &str, ordinal: u16, highest: i64) -> String
 }
 
 /// The least number above `highest` that is congruent to the ordinal and positive.
-fn first(ordinal: u16, highest: i64) -> i64 {
+#[must_use]
+pub fn first_above(ordinal: u16, highest: i64) -> i64 {
     let above = highest.max(0).saturating_add(1);
     let distance = (i64::from(ordinal) - above).rem_euclid(STRIDE);
     above.saturating_add(distance)

@@ -66,7 +66,7 @@ impl Analyzer<'_> {
         known.or_else(|| keyword_volatility(&call.name))
     }
 
-    fn has_sharded_tables(&self) -> bool {
+    pub(crate) fn has_sharded_tables(&self) -> bool {
         self.planner.schema.relations().any(|relation| matches!(relation.placement, crate::topology::Placement::Sharded { .. }))
     }
 }

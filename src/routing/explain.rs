@@ -84,6 +84,7 @@ fn way(route: &Route, map: &ShardMap) -> (&'static str, Vec<ShardId>) {
         Route::Split(split) => ("split", split.parts.iter().map(|(shard, _)| *shard).collect()),
         Route::Feed(_) => ("feed", every()),
         Route::Copy(_) => ("copy", every()),
+        Route::Sequence(_) => ("sequence", every()),
     }
 }
 

@@ -31,6 +31,7 @@ mod region;
 pub mod route;
 pub mod scatter;
 mod scope;
+pub mod sequence;
 pub mod split;
 mod splice;
 mod spread;

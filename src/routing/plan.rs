@@ -1,8 +1,11 @@
 //! The plan of a statement's template: everything about its route that its values do not decide.
 
+use std::sync::Arc;
+
 use crate::routing::decide::Decision;
 use crate::routing::refusal::Refusal;
 use crate::routing::route::{Hint, HintTarget, Route, Values};
+use crate::routing::sequence::SequencePlan;
 use crate::routing::spread::Spreading;
 use crate::routing::value::Constant;
 use crate::sql::command::Command;
@@ -42,6 +45,9 @@ pub struct Plan {
     pub(crate) key_type: KeyType,
     pub(crate) unknown_relations: bool,
     pub(crate) notifies: bool,
+    /// It asks what the session has drawn from sequences.
+    pub(crate) remembers: bool,
+    pub(crate) sequence: Option<SequencePlan>,
 }
 
 /// Which hints of a shard or key the statement obeys.
@@ -65,6 +71,9 @@ impl Plan {
         }
         if let Some(target) = self.target(hint) {
             return self.hinted_route(&target, values, map);
+        }
+        if let Some(sequence) = self.sequence {
+            return Ok(sequence.read(values)?.map_or(Route::Home, |value| Route::Sequence(Arc::new(value))));
         }
         let refusal = match &self.decision {
             Decision::Bound(bound) => match bound.route(values, map) {
@@ -111,6 +120,12 @@ impl Plan {
     #[must_use]
     pub fn notifies(&self) -> bool {
         self.notifies
+    }
+
+    /// Whether it asks for `currval` or `lastval`, which a server connection remembers.
+    #[must_use]
+    pub fn remembers(&self) -> bool {
+        self.remembers
     }
 
     fn target(&self, hint: &Hint) -> Option<HintTarget> {

@@ -7,6 +7,7 @@ use crate::routing::decide::{Decision, decide};
 use crate::routing::facts::Facts;
 use crate::routing::plan::{Access, Hinted, Plan, Planner};
 use crate::routing::refusal::Refusal;
+use crate::routing::sequence::{self, SequencePlan};
 use crate::routing::spread::{Sought, Spreading};
 use crate::sql::ast::{Body, Query, Statement};
 use crate::sql::classify::{Classified, Form, classify};
@@ -57,6 +58,8 @@ impl Planner<'_> {
             key_type: self.key_type(None),
             unknown_relations: false,
             notifies: false,
+            remembers: false,
+            sequence: None,
         }
     }
 
@@ -78,6 +81,13 @@ impl Planner<'_> {
         let spreading = Spreading::find(&Sought { whole, cursor, statement: &statement, form, analyzer: &analyzer, decision: &decision });
         let access = access(facts, &decision, form);
         let hinted = hinted(facts, &decision);
+        let calls = |wanted: fn(&str) -> bool| facts.calls.iter().any(|(name, _)| wanted(name));
+        let sequence = SequencePlan::find(&statement).filter(|_| form == Form::Plain);
+        let (decision, spreading) = if calls(|name| name == "setval") && sequence.is_none() && analyzer.has_sharded_tables() {
+            (Decision::Refused(sequence::unclear()), Spreading::default())
+        } else {
+            (decision, spreading)
+        };
         Plan {
             command: command(classified.command.clone(), &statement, facts),
             access,
@@ -86,7 +96,9 @@ impl Planner<'_> {
             hinted,
             key_type: self.key_type(facts.sharded.first().map(|sharded| sharded.key_type)),
             unknown_relations: facts.unknown_relations,
-            notifies: facts.calls.iter().any(|(name, _)| name == "pg_notify"),
+            notifies: calls(|name| name == "pg_notify"),
+            remembers: calls(sequence::remembers),
+            sequence,
             ..self.home(Command::Query)
         }
     }

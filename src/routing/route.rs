@@ -8,6 +8,7 @@ use crate::routing::feed::FeedPlan;
 use crate::routing::gather::GatherPlan;
 use crate::routing::plan::Access;
 use crate::routing::scatter::ScatterPlan;
+use crate::routing::sequence::SequenceValue;
 use crate::routing::split::Split;
 use crate::sql::literal::Literal;
 use crate::topology::ShardId;
@@ -33,6 +34,8 @@ pub enum Route {
     Split(Arc<Split>),
     /// The rows of its query shared out over shards, in one transaction.
     Feed(Arc<FeedPlan>),
+    /// setval; on all shards if the sequence is a sharded table's.
+    Sequence(Arc<SequenceValue>),
     /// COPY of a table on several shards.
     Copy(Arc<CopyPlan>),
 }

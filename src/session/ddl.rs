@@ -38,6 +38,12 @@ impl Session {
         if alone {
             self.transaction.open_internal(self.settings.snapshot());
         }
+        if ddl.object == DdlObject::Sequence && ddl.verb != DdlVerb::Create {
+            return self.sequence_ddl(text, ddl, alone).await;
+        }
+        if ddl.verb == DdlVerb::Alter && ddl.object == DdlObject::Table {
+            self.refuse_sequence_options(text, ddl)?;
+        }
         let creates_table = ddl.verb == DdlVerb::Create && matches!(ddl.object, DdlObject::Table | DdlObject::TableAs);
         let reply = if creates_table {
             self.refuse_rows_of_shards(ddl)?;
@@ -262,7 +268,7 @@ impl Session {
         }
     }
 
-    fn placement(&self, name: &ObjectName) -> Option<Placement> {
+    pub(super) fn placement(&self, name: &ObjectName) -> Option<Placement> {
         self.relation(name).map(|relation| relation.placement.clone())
     }
 

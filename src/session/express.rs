@@ -126,7 +126,7 @@ impl Session {
     }
 
     fn express_target(&self, plan: &Plan, values: &Values<'_>) -> Option<(ShardId, Access)> {
-        if !matches!(plan.command, Command::Query) {
+        if !matches!(plan.command, Command::Query) || plan.remembers() {
             return None;
         }
         let hint = &self.settings.own.hint;

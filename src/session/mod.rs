@@ -21,6 +21,7 @@ mod query;
 mod reported;
 mod scatter;
 mod send_tables;
+mod sequence;
 mod settings;
 pub mod shared;
 mod spread;

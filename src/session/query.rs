@@ -28,6 +28,13 @@ pub(super) enum Ready {
     Ours,
 }
 
+/// What a server connection remembers may be another client's.
+fn forgotten() -> Failure {
+    let error =
+        crate::wire::PlainError::new(SqlState::FEATURE_NOT_SUPPORTED, "currval() and lastval() are not supported on shared connections");
+    Failure::report(error.hint("Use INSERT … RETURNING, or pool_mode = \"session\" for this user."))
+}
+
 impl Session {
     /// Query: one or several statements.
     pub(super) async fn query(&mut self, message: Bytes) -> Result<(), End> {
@@ -156,6 +163,9 @@ impl Session {
 
     /// Where this execution of a planned statement goes.
     pub(super) fn route(&self, plan: &Plan, values: &Values<'_>) -> Result<(Route, Access), Failure> {
+        if plan.remembers() && !self.pinned {
+            return Err(forgotten());
+        }
         let hint = &self.settings.own.hint;
         let route = plan.route(values, hint, &self.pools.map).map_err(|refusal| {
             self.shared.counters.refused.add(1);
@@ -185,6 +195,7 @@ impl Session {
             | Route::Each { .. }
             | Route::Split(_)
             | Route::Feed(_)
+            | Route::Sequence(_)
             | Route::Copy(_) => None,
         }
     }

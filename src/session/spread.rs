@@ -37,13 +37,14 @@ impl Session {
             Route::Gather(plan) => self.gather(text, plan, access).await,
             Route::Each { .. } | Route::Split(_) | Route::Feed(_) => self.spread_write(text, route).await,
             Route::Copy(plan) => self.copy_over(text, plan, access).await,
+            Route::Sequence(value) => self.set_sequence(text, value).await,
             Route::Home | Route::Any | Route::One(_) => Ok(()),
         }
     }
 
     /// Whether the route's statement has to run in a transaction over its shards.
     pub(super) fn needs_transaction(route: &Route) -> bool {
-        matches!(route, Route::Everywhere | Route::Each { .. } | Route::Split(_) | Route::Feed(_) | Route::Gather(_))
+        matches!(route, Route::Everywhere | Route::Each { .. } | Route::Split(_) | Route::Feed(_) | Route::Gather(_) | Route::Sequence(_))
             || matches!(route, Route::Copy(plan) if plan.writes())
     }
 
@@ -62,6 +63,7 @@ impl Session {
                 self.settle_order().await?;
                 self.copy_over(&portal.prepared.statement.text, plan, portal.access).await
             }
+            Route::Sequence(value) => self.execute_set_sequence(portal, value).await,
             Route::Home | Route::Any | Route::One(_) => Ok(()),
         }
     }

@@ -7,6 +7,15 @@ pub struct ObjectName {
     pub name: String,
 }
 
+impl ObjectName {
+    /// As SQL that means this name whatever it is made of.
+    #[must_use]
+    pub fn quoted(&self) -> String {
+        let quote = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+        self.schema.iter().chain([&self.name]).map(|name| quote(name)).collect::<Vec<_>>().join(".")
+    }
+}
+
 /// The value of `SET name = …`, as the client wrote it after `=` or `TO`: safe to send again as SQL.
 pub type SettingText = String;
 

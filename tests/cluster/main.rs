@@ -20,6 +20,7 @@ mod replicas;
 mod reply;
 mod saturation;
 mod scatter;
+mod sequences;
 mod sessions;
 mod shardyard;
 mod spread;
@@ -72,6 +73,8 @@ const TESTS: &[(&str, Test)] = &[
     ("scatter::a_lost_shard_is_an_error", scatter::a_lost_shard_is_an_error),
     ("scatter::other_encodings_merge_alike", scatter::other_encodings_merge_alike),
     ("scatter::collations_merge_alike", scatter::collations_merge_alike),
+    ("sequences::numbers_stay_apart", sequences::numbers_stay_apart),
+    ("sequences::what_mixes_numbers_is_refused", sequences::what_mixes_numbers_is_refused),
     ("hints::hints_choose_the_shard", hints::hints_choose_the_shard),
     ("hints::explain_route_tells", hints::explain_route_tells),
     ("transactions::all_or_nothing", transactions::all_or_nothing),

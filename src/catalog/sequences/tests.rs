@@ -1,6 +1,6 @@
 //! Congruence classes.
 
-use crate::catalog::sequences::{first, set_apart};
+use crate::catalog::sequences::{first_above, set_apart};
 
 #[test]
 fn next_in_class() {
@@ -15,7 +15,7 @@ fn next_in_class() {
         (7, -3, 7),
         (7, 1_000_000, 1_000_455),
     ] {
-        let next = first(ordinal, highest);
+        let next = first_above(ordinal, highest);
         assert_eq!((next, next % 1024), (expected, i64::from(ordinal)), "ordinal {ordinal} above {highest}");
     }
 }

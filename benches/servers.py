@@ -136,13 +136,20 @@ def pgbouncer_version(program):
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
+def newest_pgbouncer():
+    """The installed one, or the one that scripts/setup has built."""
+    built = Path(__file__).resolve().parent.parent / "target/pgbouncer/pgbouncer"
+    programs = filter(None, map(shutil.which, ["pgbouncer", "/usr/sbin/pgbouncer", str(built)]))
+    return max(programs, key=pgbouncer_version, default=None)
+
+
 def direct(stores):
     return System("direct", [target_of(store) for store in stores], note="each client told which shard's server to ask")
 
 
 def start_pgbouncer(folder, stores, stack):
     """One PgBouncer before all the servers, a database for each: transaction pooling, its default pool of 20."""
-    program = shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
+    program = newest_pgbouncer()
     if not program:
         raise BenchError("pgbouncer is not installed")
     version, port = pgbouncer_version(program), free_port()

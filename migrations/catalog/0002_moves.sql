@@ -6,11 +6,13 @@ alter table shardyard.cluster add column gate text check (gate in ('ddl', 'every
 
 create sequence shardyard.incarnation as integer;
 
--- acknowledged_version: no statement that was routed by an older map is running any more in this proxy.
+-- seen_version: every statement that a client sends from now on is routed by at least this map.
+-- acknowledged_version: moreover no statement that was routed by an older map is running any more in this proxy.
 -- settled_version: moreover no transaction is open that began under an older map and has touched a shard of a wave that moves,
 -- or, while there is a gate, has run a definition or written a reference table.
 alter table shardyard.proxy
     alter column incarnation type integer,
+    add column seen_version bigint not null default 0,
     add column settled_version bigint not null default 0;
 
 -- Who leads the workers. The token grows with each leader; each shard keeps the highest it has seen.

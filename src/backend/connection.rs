@@ -80,6 +80,8 @@ pub struct ServerConnection {
     pub unnamed: u64,
     /// The schema under which its statements were prepared; under another they may have other result types.
     pub schema_version: u64,
+    /// The proxy's, when it was opened: under another it is of no use any more.
+    pub incarnation: i32,
     pub opened_at: Instant,
     /// When the connection should be replaced.
     pub expires_at: Instant,
@@ -114,6 +116,7 @@ impl ServerConnection {
             prepared: PreparedSet::new(prepared_max),
             unnamed: 0,
             schema_version: 0,
+            incarnation: 0,
             opened_at: now,
             expires_at: now,
             idle_since: now,

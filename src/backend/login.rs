@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
 use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
 
 use crate::backend::connection::{ServerConnection, ServerIdentity};
+use crate::catalog::Attendance;
 use crate::net::{self, Connector, SslMode, Stream};
 use crate::topology::Endpoint;
 use crate::wire::reader::Reader;
@@ -15,6 +17,9 @@ use crate::wire::{ClientError, DecodeError, ServerError, SqlState, frame, from_s
 
 /// A login reply longer than this is no PostgreSQL server's.
 const LOGIN_MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// What `shardyard.enter` raises.
+const FENCED: SqlState = SqlState(*b"SY002");
 
 /// Who logs in where.
 #[derive(Clone)]
@@ -24,6 +29,7 @@ pub struct Login {
     pub password: Option<String>,
     pub tls: Option<Connector>,
     pub prepared_max: usize,
+    pub attendance: Arc<Attendance>,
 }
 
 impl std::fmt::Debug for Login {
@@ -49,6 +55,9 @@ pub enum LoginError {
     NoTls(Endpoint),
     #[error("SCRAM login at server {endpoint} failed: {source}")]
     Scram { endpoint: Endpoint, source: io::Error },
+    /// It will not be long: the proxy registers anew.
+    #[error("this proxy has been fenced out by a move, and is registering anew")]
+    Fenced,
 }
 
 impl LoginError {
@@ -56,7 +65,7 @@ impl LoginError {
     #[must_use]
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Connect { .. } => true,
+            Self::Connect { .. } | Self::Fenced => true,
             Self::Refused(error) => matches!(&error.code.0, b"57P01" | b"57P02" | b"57P03" | b"53300"),
             _ => false,
         }
@@ -67,6 +76,7 @@ impl ClientError for LoginError {
     fn sqlstate(&self) -> SqlState {
         match self {
             Self::Refused(error) => error.code,
+            Self::Fenced => SqlState(*b"57P03"),
             _ => SqlState::CONNECTION_FAILURE,
         }
     }
@@ -79,12 +89,20 @@ impl Login {
     /// See [`LoginError`]. Cancel safe: a dropped attempt closes its socket.
     pub async fn open(&self) -> Result<ServerConnection, LoginError> {
         let stream = self.stream().await?;
+        let mut identity = ServerIdentity { endpoint: self.endpoint.clone(), process_id: 0, secret: Vec::new() };
+        let mut parameters = BTreeMap::new();
         let mut login = Conversation { login: self, stream, input: BytesMut::new(), output: BytesMut::new() };
         // No application_name: a client that sets none sees an empty one, as from PostgreSQL.
-        let parameters = [("user", self.user.as_str()), ("database", self.endpoint.database.as_str()), ("client_encoding", "UTF8")];
-        to_server::startup(&mut login.output, &parameters);
+        let startup = [("user", self.user.as_str()), ("database", self.endpoint.database.as_str()), ("client_encoding", "UTF8")];
+        to_server::startup(&mut login.output, &startup);
         login.authenticate().await?;
-        login.ready().await
+        login.ready(&mut identity, &mut parameters).await?;
+        let incarnation = self.attendance.incarnation();
+        if incarnation != 0 {
+            login.enter(incarnation).await?;
+        }
+        let connection = ServerConnection::new(login.stream, identity, parameters, self.prepared_max);
+        Ok(ServerConnection { incarnation, ..connection })
     }
 
     fn connect_error(&self, source: io::Error) -> LoginError {
@@ -216,9 +234,7 @@ impl Conversation<'_> {
     }
 
     /// Reads what follows the login up to ReadyForQuery.
-    async fn ready(mut self) -> Result<ServerConnection, LoginError> {
-        let mut identity = ServerIdentity { endpoint: self.login.endpoint.clone(), process_id: 0, secret: Vec::new() };
-        let mut parameters = BTreeMap::new();
+    async fn ready(&mut self, identity: &mut ServerIdentity, parameters: &mut BTreeMap<String, String>) -> Result<(), LoginError> {
         loop {
             let (tag, body) = self.receive().await?;
             let invalid = |_: DecodeError| LoginError::Protocol(self.login.endpoint.clone());
@@ -229,11 +245,28 @@ impl Conversation<'_> {
                 }
                 b'K' => (identity.process_id, identity.secret) = from_server::backend_key(&body).map_err(invalid)?,
                 b'N' => {}
-                b'Z' => break,
+                b'Z' => return Ok(()),
                 _ => return Err(self.protocol()),
             }
         }
-        Ok(ServerConnection::new(self.stream, identity, parameters, self.login.prepared_max))
+    }
+
+    /// Says whose connection it is. READ COMMITTED whatever the role's default: what was fenced while it waited has to be seen.
+    async fn enter(&mut self, incarnation: i32) -> Result<(), LoginError> {
+        let sql = format!("BEGIN ISOLATION LEVEL READ COMMITTED; SELECT shardyard.enter({incarnation}); COMMIT");
+        to_server::query(&mut self.output, sql.as_bytes());
+        self.send().await?;
+        loop {
+            match self.receive().await {
+                Ok((b'Z', _)) => return Ok(()),
+                Ok(_) => {}
+                Err(LoginError::Refused(error)) if error.code == FENCED => {
+                    self.login.attendance.refused(incarnation);
+                    return Err(LoginError::Fenced);
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 

@@ -15,6 +15,7 @@ pub mod settings;
 
 pub use cancel::{CancelKey, CancelRegistry, CancelSlot};
 pub use connection::{Expected, Reply, ServerConnection};
+pub use login::LoginError;
 pub use notifications::Notifications;
 pub use options::{ControlRole, PoolMode, PoolOptions, ReplicaOptions};
 pub use pool::{AcquireError, Checkout, Pool};

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -73,6 +73,8 @@ pub struct Pool {
     state: Mutex<State>,
     /// Checked out, for choosing the least busy replica without the lock.
     busy: AtomicUsize,
+    /// Its server has left the map.
+    closed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -107,7 +109,7 @@ pub struct Checkout {
 impl Pool {
     #[must_use]
     pub fn new(login: Login, options: PoolOptions) -> Arc<Self> {
-        Arc::new(Self { login, options, state: Mutex::default(), busy: AtomicUsize::new(0) })
+        Arc::new(Self { login, options, state: Mutex::default(), busy: AtomicUsize::new(0), closed: AtomicBool::new(false) })
     }
 
     #[must_use]
@@ -133,10 +135,10 @@ impl Pool {
         loop {
             let mut connection = self.state.lock().idle.pop()?;
             let place = Place::new(self);
-            if connection.stream.is_quiet() {
+            if self.is_present(&connection) && connection.stream.is_quiet() {
                 return Some(Checkout { connection: Some(connection), place });
             }
-            debug!(server = %self.login.endpoint, "an idle server connection was closed by the server");
+            debug!(server = %self.login.endpoint, "an idle server connection was closed by the server, or is another incarnation's");
         }
     }
 
@@ -212,6 +214,11 @@ impl Pool {
         }
     }
 
+    /// Whether it was opened under the present incarnation, to a server of the map.
+    fn is_present(&self, connection: &ServerConnection) -> bool {
+        connection.incarnation == self.login.attendance.incarnation() && !self.closed.load(Ordering::Relaxed)
+    }
+
     /// Closes connections that were idle or alive for too long.
     pub fn sweep(&self) {
         let now = Instant::now();
@@ -234,8 +241,9 @@ impl Pool {
         drop(closed);
     }
 
-    /// Closes every idle connection, as for a server that has left the map.
+    /// Closes every idle connection, and those that come back: its server has left the map.
     pub fn clear(&self) {
+        self.closed.store(true, Ordering::Relaxed);
         let idle = {
             let mut state = self.state.lock();
             state.open -= state.idle.len();
@@ -318,7 +326,9 @@ impl Checkout {
         let now = Instant::now();
         let Some(pool) = self.place.pool.clone() else { return };
         match &mut self.connection {
-            Some(connection) if connection.is_clean() && now < connection.expires_at => connection.idle_since = now,
+            Some(connection) if connection.is_clean() && now < connection.expires_at && pool.is_present(connection) => {
+                connection.idle_since = now;
+            }
             _ => return,
         }
         pool.put_back(self);

@@ -10,9 +10,10 @@ use crate::backend::health::{Epoch, ShardHealth, monitor};
 use crate::backend::login::Login;
 use crate::backend::pool::Pool;
 use crate::backend::{ControlRole, PoolOptions, ReplicaOptions};
+use crate::catalog::Attendance;
 use crate::net::Connector;
 use crate::telemetry::task;
-use crate::topology::{Endpoint, ShardId, ShardMap};
+use crate::topology::{Endpoint, Shard, ShardId, ShardMap};
 
 /// As whom the proxy logs in to servers for one of its users.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -37,6 +38,8 @@ pub struct ShardPools {
     replicas: Vec<Arc<Pool>>,
     health: Arc<ShardHealth>,
     turn: AtomicUsize,
+    /// What a replica must show to anybody: rows have come or gone that no client wrote.
+    moved_at: u64,
 }
 
 /// All pools of one user under one version of the map.
@@ -56,6 +59,7 @@ pub struct Servers {
     pub epoch: Epoch,
     state: Mutex<State>,
     runtime: tokio::runtime::Handle,
+    attendance: Arc<Attendance>,
 }
 
 #[derive(Debug, Default)]
@@ -63,6 +67,8 @@ struct State {
     pools: HashMap<(Endpoint, ServerUser), Arc<Pool>>,
     users: HashMap<ServerUser, Arc<UserPools>>,
     health: HashMap<ShardId, (Endpoint, Arc<ShardHealth>)>,
+    /// See [`ShardPools::moved_at`].
+    moved: HashMap<ShardId, u64>,
 }
 
 impl Servers {
@@ -75,7 +81,32 @@ impl Servers {
         tls: Option<Connector>,
         runtime: tokio::runtime::Handle,
     ) -> Self {
-        Self { pool_options, replica_options, control, tls, epoch: Epoch::start(), state: Mutex::default(), runtime }
+        let (epoch, state, attendance) = (Epoch::start(), Mutex::default(), Arc::default());
+        Self { pool_options, replica_options, control, tls, epoch, state, runtime, attendance }
+    }
+
+    /// With connections that say whose they are.
+    #[must_use]
+    pub fn attended(self, attendance: Arc<Attendance>) -> Self {
+        Self { attendance, ..self }
+    }
+
+    /// The incarnation that connections are opened under now.
+    #[must_use]
+    pub fn incarnation(&self) -> i32 {
+        self.attendance.incarnation()
+    }
+
+    /// To be told before a map is published: where rows have come or gone by a move, replicas have to be as new as this moment.
+    pub fn expect(&self, before: &ShardMap, after: &ShardMap) {
+        if before.moving == after.moving {
+            return;
+        }
+        let now = self.epoch.now();
+        let mut state = self.state.lock();
+        for moving in [&before.moving, &after.moving].into_iter().flatten() {
+            state.moved.extend(moving.shards().map(|shard| (shard, now)));
+        }
     }
 
     /// The role for probes and recovery.
@@ -96,7 +127,8 @@ impl Servers {
             let primary = self.pool(&mut state, &shard.primary, user);
             let replicas = shard.replicas.iter().map(|replica| self.pool(&mut state, &replica.endpoint, user)).collect();
             let health = self.health(&mut state, shard);
-            shards.push(ShardPools { id: shard.id, primary, replicas, health, turn: AtomicUsize::new(0) });
+            let moved_at = state.moved.get(&shard.id).copied().unwrap_or(0);
+            shards.push(ShardPools { id: shard.id, primary, replicas, health, turn: AtomicUsize::new(0), moved_at });
         }
         let pools = Arc::new(UserPools { map: Arc::clone(map), shards });
         state.users.insert(user.clone(), Arc::clone(&pools));
@@ -113,6 +145,7 @@ impl Servers {
                 password: user.password.clone(),
                 tls: self.tls.clone(),
                 prepared_max: options.prepared_max,
+                attendance: Arc::clone(&self.attendance),
             };
             Pool::new(login, options)
         };
@@ -136,18 +169,19 @@ impl Servers {
 
     /// Closes idle connections past their time, and those of servers that no map names any more.
     pub fn sweep(&self, map: &ShardMap) {
-        let pools: Vec<_> = {
+        let known = |endpoint: &Endpoint| {
+            let is_of = |shard: &Shard| shard.primary == *endpoint || shard.replicas.iter().any(|replica| replica.endpoint == *endpoint);
+            map.shards.iter().any(is_of)
+        };
+        let (kept, gone) = {
             let mut state = self.state.lock();
             state.users.retain(|_, pools| pools.map.version >= map.version);
-            state.pools.iter().map(|((endpoint, _), pool)| (endpoint.clone(), Arc::clone(pool))).collect()
+            let gone: Vec<_> = state.pools.extract_if(|(endpoint, _), _| !known(endpoint)).map(|(_, pool)| pool).collect();
+            state.health.retain(|shard, _| map.shard(*shard).is_some());
+            (state.pools.values().cloned().collect::<Vec<_>>(), gone)
         };
-        for (endpoint, pool) in pools {
-            let known = map
-                .shards
-                .iter()
-                .any(|shard| shard.primary == endpoint || shard.replicas.iter().any(|replica| replica.endpoint == endpoint));
-            if known { pool.sweep() } else { pool.clear() }
-        }
+        gone.iter().for_each(|pool| pool.clear());
+        kept.iter().for_each(|pool| pool.sweep());
     }
 
     /// Every pool there is.
@@ -184,6 +218,7 @@ impl ShardPools {
     #[must_use]
     pub fn reader(&self, moment: u64) -> &Arc<Pool> {
         self.health.touch();
+        let moment = moment.max(self.moved_at);
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let count = self.replicas.len();
         let fit = (0..count)

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use tokio_postgres::{Client, GenericClient, Row};
 
+use crate::catalog::waves::{self, Before};
 use crate::catalog::{TableRule, TableRuleKind, TableRules};
 use crate::topology::shard_map::Replica;
-use crate::topology::{BucketId, Endpoint, MapVersion, Shard, ShardId, ShardMap};
+use crate::topology::{BucketId, Endpoint, MapVersion, Moving, Shard, ShardId, ShardMap};
 
 /// The catalog at one version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,17 +108,26 @@ pub async fn insert_shard<C: GenericClient>(client: &C, shard: &Shard, state: &s
 pub async fn load(client: &mut Client, known: Option<&CatalogState>) -> Result<CatalogState, StoreError> {
     let transaction =
         client.build_transaction().read_only(true).isolation_level(tokio_postgres::IsolationLevel::RepeatableRead).start().await?;
-    let select = "select name, buckets, key_column, home_shard, version, schema_version from shardyard.cluster";
+    let select = "select name, buckets, key_column, home_shard, version, schema_version, gate from shardyard.cluster";
     let row = transaction.query_opt(select, &[]).await?.ok_or(StoreError::NoCluster)?;
-    let version: i64 = row.get("version");
+    let version = MapVersion(unsigned(row.get::<_, i64>("version"))?);
     let buckets: i32 = row.get("buckets");
+    let length = usize::try_from(buckets).map_err(|_| out_of_range(buckets))?;
     let home: Option<i32> = row.get("home_shard");
     let home = shard_id(home.ok_or_else(|| StoreError::Inconsistent("no home shard".to_owned()))?)?;
-    let shards = shards(&transaction).await?.into_iter().filter(|row| row.state != "retired").map(|row| row.shard).collect();
-    let known = known.filter(|known| known.map.owners.len() == usize::try_from(buckets).unwrap_or(0));
-    let owners = owners(&transaction, buckets, known.map(|known| known.map.as_ref())).await?;
-    let rules = TableRules { key_column: row.get("key_column"), rules: table_rules(&transaction).await? };
-    let map = ShardMap { version: MapVersion(unsigned(version)?), shards, home, owners };
+    let known = known.map(|known| known.map.as_ref()).filter(|map| map.owners.len() == length);
+    let before = Before { version, known: known.and_then(|map| map.moving.as_deref()) };
+    // Sent together: a proxy that is waited for has no time for turns.
+    let (shards, owners, waves, rules) = tokio::try_join!(
+        serving_shards(&transaction),
+        owners(&transaction, length, known),
+        waves::load(&transaction, before, length),
+        table_rules(&transaction),
+    )?;
+    let gate = waves::gate(row.get("gate"), before)?;
+    let rules = TableRules { key_column: row.get("key_column"), rules };
+    let moving = Moving::new(waves, gate, &owners);
+    let map = ShardMap { version, shards, home, owners, moving };
     check(&map)?;
     let schema_version: i64 = row.get("schema_version");
     transaction.commit().await?;
@@ -148,30 +158,47 @@ pub async fn rules<C: GenericClient>(client: &C) -> Result<(u64, TableRules), St
 /// # Errors
 /// When the database does not answer or a number is out of range.
 pub async fn shards<C: GenericClient>(client: &C) -> Result<Vec<ShardRow>, StoreError> {
+    let select = "select s.id, s.ordinal, s.name, s.state, s.host, s.port, s.database,
+                         (select count(*) from shardyard.bucket_map b where b.shard_id = s.id) as buckets
+                  from shardyard.shard s order by s.id";
+    let mut replicas = replicas(client).await?;
+    let mut shards = Vec::new();
+    for row in client.query(select, &[]).await? {
+        let buckets: i64 = row.get("buckets");
+        let shard = shard(&row, &mut replicas)?;
+        shards.push(ShardRow { shard, state: row.get("state"), buckets: unsigned(buckets)? });
+    }
+    Ok(shards)
+}
+
+/// The shards that proxies know: those whose schema and reference tables are complete.
+async fn serving_shards<C: GenericClient>(client: &C) -> Result<Vec<Shard>, StoreError> {
+    let select = "select id, ordinal, name, host, port, database from shardyard.shard where state in ('active', 'draining') order by id";
+    let rows = async { client.query(select, &[]).await.map_err(StoreError::from) };
+    let (mut replicas, rows) = tokio::try_join!(replicas(client), rows)?;
+    rows.iter().map(|row| shard(row, &mut replicas)).collect()
+}
+
+async fn replicas<C: GenericClient>(client: &C) -> Result<HashMap<i32, Vec<Replica>>, StoreError> {
     let mut replicas: HashMap<i32, Vec<Replica>> = HashMap::new();
     let select = "select shard_id, host, port, database, weight from shardyard.replica order by shard_id, host, port";
     for row in client.query(select, &[]).await? {
         let replica = Replica { endpoint: endpoint(&row)?, weight: unsigned(row.get::<_, i32>("weight"))? };
         replicas.entry(row.get("shard_id")).or_default().push(replica);
     }
-    let select = "select s.id, s.ordinal, s.name, s.state, s.host, s.port, s.database,
-                         (select count(*) from shardyard.bucket_map b where b.shard_id = s.id) as buckets
-                  from shardyard.shard s order by s.id";
-    let mut shards = Vec::new();
-    for row in client.query(select, &[]).await? {
-        let id: i32 = row.get("id");
-        let ordinal: i32 = row.get("ordinal");
-        let buckets: i64 = row.get("buckets");
-        let shard = Shard {
-            id: shard_id(id)?,
-            ordinal: unsigned(ordinal)?,
-            name: row.get("name"),
-            primary: endpoint(&row)?,
-            replicas: replicas.remove(&id).unwrap_or_default(),
-        };
-        shards.push(ShardRow { shard, state: row.get("state"), buckets: unsigned(buckets)? });
-    }
-    Ok(shards)
+    Ok(replicas)
+}
+
+fn shard(row: &Row, replicas: &mut HashMap<i32, Vec<Replica>>) -> Result<Shard, StoreError> {
+    let id: i32 = row.get("id");
+    let ordinal: i32 = row.get("ordinal");
+    Ok(Shard {
+        id: shard_id(id)?,
+        ordinal: unsigned(ordinal)?,
+        name: row.get("name"),
+        primary: endpoint(row)?,
+        replicas: replicas.remove(&id).unwrap_or_default(),
+    })
 }
 
 /// Declares a table's kind, or changes it. Does not touch the table itself.
@@ -237,8 +264,7 @@ async fn table_rules<C: GenericClient>(client: &C) -> Result<Vec<TableRule>, Sto
         .collect()
 }
 
-async fn owners<C: GenericClient>(client: &C, buckets: i32, known: Option<&ShardMap>) -> Result<Box<[ShardId]>, StoreError> {
-    let length = usize::try_from(buckets).map_err(|_| out_of_range(buckets))?;
+async fn owners<C: GenericClient>(client: &C, length: usize, known: Option<&ShardMap>) -> Result<Box<[ShardId]>, StoreError> {
     let (mut owners, since) = match known {
         Some(map) => (map.owners.iter().copied().map(Some).collect(), i64::try_from(map.version.0).unwrap_or(i64::MAX)),
         None => (vec![None; length], -1),

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::catalog::{TableRule, TableRules};
+use crate::catalog::{Activity, Attendance, Slot, TableRule, TableRules};
 use crate::topology::{MapVersion, Schema, ShardMap};
 
 /// Requests that may wait for the learner; more callers wait.
@@ -33,6 +33,11 @@ pub struct View {
     schema_version: AtomicU64,
     rules: ArcSwap<TableRules>,
     requests: mpsc::Sender<Request>,
+    /// The version of the map, for those who wait for another.
+    published: watch::Sender<MapVersion>,
+    /// Which map is still in use.
+    pub activity: Activity,
+    pub attendance: Arc<Attendance>,
 }
 
 impl View {
@@ -41,6 +46,9 @@ impl View {
     pub fn new(map: Arc<ShardMap>, schema: Arc<Schema>, rules: Arc<TableRules>) -> (Arc<Self>, mpsc::Receiver<Request>) {
         let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
         let view = Self {
+            published: watch::Sender::new(map.version),
+            activity: Activity::default(),
+            attendance: Arc::default(),
             map_version: AtomicU64::new(map.version.0),
             schema_version: AtomicU64::new(schema.version),
             map: ArcSwap::new(map),
@@ -71,9 +79,31 @@ impl View {
     }
 
     pub fn publish_map(&self, map: Arc<ShardMap>) {
-        let version = map.version.0;
+        let version = map.version;
         self.map.store(map);
-        self.map_version.store(version, Ordering::Release);
+        self.map_version.store(version.0, Ordering::SeqCst);
+        self.published.send_replace(version);
+    }
+
+    /// Begins a statement: from now on the map of the answered version, or a newer one, counts as in use. What `slot` has said before is
+    /// forgotten.
+    #[must_use]
+    pub fn begin(&self, slot: &Slot) -> MapVersion {
+        let mut version = self.map_version();
+        loop {
+            slot.run(version);
+            let newest = MapVersion(self.map_version.load(Ordering::SeqCst));
+            if newest == version {
+                return version;
+            }
+            version = newest;
+        }
+    }
+
+    /// Tells of each new map.
+    #[must_use]
+    pub fn published(&self) -> watch::Receiver<MapVersion> {
+        self.published.subscribe()
     }
 
     pub fn publish_schema(&self, schema: Arc<Schema>) {

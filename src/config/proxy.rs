@@ -174,6 +174,7 @@ fn session(reader: &Reader<'_>) -> SessionOptions {
         prepared_max: reader.number("prepared_max", 1..=10_000_000).unwrap_or(default.prepared_max),
         gather_bytes_max: reader.number("gather_bytes_max", 0..=1 << 40).unwrap_or(default.gather_bytes_max),
         notification_bytes_max: reader.number("notification_bytes_max", 0..=1 << 40).unwrap_or(default.notification_bytes_max),
+        hold_patience: reader.milliseconds("hold_patience_ms", 0..=DAY_MS).unwrap_or(default.hold_patience),
     }
 }
 

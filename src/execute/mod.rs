@@ -4,6 +4,7 @@
 
 pub mod ask;
 pub mod client;
+pub mod closed;
 pub mod copy;
 pub mod copy_split;
 mod fault;

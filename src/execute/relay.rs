@@ -7,7 +7,7 @@ use bytes::{Buf, BytesMut};
 
 use crate::backend::connection::{Expected, Reply, STATEMENT_PREFIX, ServerConnection};
 use crate::execute::client::ClientIo;
-use crate::execute::deadlock;
+use crate::execute::{closed, deadlock};
 use crate::wire::{ClientError, ServerError, SqlState, TransactionStatus, frame, from_server, to_server};
 
 /// Part of a row is sent on before the whole has arrived once this much of it has.
@@ -90,6 +90,8 @@ pub struct Outcome {
     told: bool,
     /// The statement has to be prepared anew. Nothing of its reply is the client's.
     pub stale: bool,
+    /// A write was refused because its bucket is closed there. Nothing of its reply is the client's.
+    pub closed: bool,
     /// The last CommandComplete's tag was ROLLBACK: a COMMIT of a failed transaction.
     pub rolled_back: bool,
     /// The client was sent ParameterStatus.
@@ -117,6 +119,11 @@ pub trait StatementNames {
 
     /// Whether a statement whose prepared plan has another result type by now will be asked again: then its error is nobody's.
     fn asks_again(&self) -> bool {
+        false
+    }
+
+    /// Whether a write of a bucket that is closed on its shard will be run again: then its error is nobody's.
+    fn repeats_closed(&self) -> bool {
         false
     }
 
@@ -148,7 +155,7 @@ pub async fn relay(
     loop {
         outcome.told = client.replied;
         let ended = scan(&mut client.output, server, &mut outcome, names)?;
-        if outcome.stale {
+        if outcome.stale || outcome.closed {
             // Our own ParseComplete.
             client.output.clear();
         }
@@ -391,8 +398,13 @@ fn fail(
     outcome: &mut Outcome,
     names: &dyn StatementNames,
 ) -> Result<Verdict, RelayError> {
-    let deadlock = if lock_bound { deadlock::of_timeout(body) } else { None };
-    let body = deadlock.as_deref().unwrap_or(body);
+    let is_closed = from_server::error(body).is_ok_and(|error| error.code == closed::CLOSED);
+    let other = match lock_bound {
+        _ if is_closed => Some(closed::told(body)),
+        true => deadlock::of_timeout(body),
+        false => None,
+    };
+    let body = other.as_deref().unwrap_or(body);
     let error = Box::new(from_server::error(body).map_err(|_| RelayError::Protocol('E'))?);
     if matches!(error.severity.as_str(), "FATAL" | "PANIC") {
         return Err(RelayError::Server { last_words: Some(error), cut: false });
@@ -412,8 +424,9 @@ fn fail(
             _ => {}
         }
     }
-    if names.asks_again() && !outcome.told && stale {
-        outcome.stale = true;
+    let repeats = is_closed && names.repeats_closed() && !outcome.told;
+    if names.asks_again() && !outcome.told && stale || repeats {
+        (outcome.stale, outcome.closed) = (stale, repeats);
         for rest in expected.iter_mut() {
             (rest.forward, rest.forward_ready) = (false, false);
         }
@@ -423,7 +436,7 @@ fn fail(
         return Ok(Verdict::Swallow);
     }
     let translated = translated(body, names);
-    Ok(translated.or(deadlock).map_or(Verdict::Forward, Verdict::Rewrite))
+    Ok(translated.or(other).map_or(Verdict::Forward, Verdict::Rewrite))
 }
 
 /// The error's body as it would be had the server got the client's own text; `None` where that makes no difference.

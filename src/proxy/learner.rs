@@ -67,7 +67,6 @@ impl Learner {
                         // Read before our own declaration: its rules lack it. The state with it is on its way.
                         continue;
                     }
-                    self.view.publish_map(Arc::clone(&state.map));
                     self.view.publish_rules(Arc::clone(&state.rules));
                     if state.schema_version != schema_version {
                         schema_version = state.schema_version;

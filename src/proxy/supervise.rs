@@ -8,11 +8,13 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::time::{Instant, interval, sleep};
 use tracing::{info, warn};
 
 use crate::backend::Servers;
-use crate::catalog::{TableRules, Target, View, Watcher};
+use crate::catalog::lease::Ending;
+use crate::catalog::{CatalogState, Lease, TableRules, Target, View, Watcher};
 use crate::net::{Acceptor, BoundListener, Connector, listener};
 use crate::proxy::learner::{Learner, load_schema};
 use crate::proxy::recovery;
@@ -34,9 +36,12 @@ pub(super) async fn supervise(options: Options) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let listeners = bind(&options)?;
-    let (map, rules, watched) = first_map(&options).await?;
+    let First { map, rules, watched, lease } = first_map(&options).await?;
     let schema = first_schema(&map, &rules, &options).await?;
     let (view, requests) = View::new(map, Arc::new(schema), rules);
+    if let Some(lease) = &lease {
+        view.attendance.enter(lease.incarnation());
+    }
     let shared = Shared::new(SharedParts {
         options: options.session.clone(),
         database: options.database.clone(),
@@ -46,7 +51,8 @@ pub(super) async fn supervise(options: Options) -> anyhow::Result<()> {
             options.control.clone(),
             Connector::load(&options.server_tls)?,
             Handle::current(),
-        ),
+        )
+        .attended(Arc::clone(&view.attendance)),
         view: Arc::clone(&view),
         reloadable: reloadable(&options)?,
     });
@@ -56,7 +62,12 @@ pub(super) async fn supervise(options: Options) -> anyhow::Result<()> {
         catalog: catalog_target(&options),
         declared_at: AtomicU64::new(0),
     };
+    if let Some(watched) = watched.clone() {
+        task::spawn("map follower", follow(Arc::clone(&shared), watched));
+    }
     task::spawn("learner", learner.run(requests, watched));
+    let (end, ended) = watch::channel(None);
+    let lease = lease.map(|lease| task::spawn("lease", lease.run(Arc::clone(&view), ended)));
     task::spawn("sweep", sweep(Arc::clone(&shared)));
     task::spawn("recovery", recovery::run(Arc::clone(&view), options.control.clone()));
 
@@ -68,7 +79,12 @@ pub(super) async fn supervise(options: Options) -> anyhow::Result<()> {
     }
     drop(listeners);
     shared.ending.store(true, Ordering::Relaxed);
-    drain(workers).await;
+    let ending = drain(workers).await;
+    end.send_replace(Some(ending));
+    if let Some(lease) = lease {
+        // It has a time-out of its own.
+        let _ = lease.await;
+    }
     Ok(())
 }
 
@@ -90,26 +106,46 @@ fn catalog_target(options: &Options) -> Option<Target> {
     }
 }
 
-type Watched = Option<tokio::sync::watch::Receiver<Arc<crate::catalog::CatalogState>>>;
+type States = watch::Receiver<Arc<CatalogState>>;
 
-async fn first_map(options: &Options) -> anyhow::Result<(Arc<ShardMap>, Arc<TableRules>, Watched)> {
+/// What a proxy begins with.
+struct First {
+    map: Arc<ShardMap>,
+    rules: Arc<TableRules>,
+    watched: Option<States>,
+    lease: Option<Lease>,
+}
+
+/// Registered first, so that whoever publishes a map after the one that is read here knows of this proxy.
+async fn registered(target: &Target, options: &Options, lease: &mut Option<Lease>) -> anyhow::Result<(Watcher, States)> {
+    if lease.is_none() {
+        *lease = Some(Lease::register(target).await?);
+    }
+    Ok(Watcher::start(target, options.tables.clone()).await?)
+}
+
+async fn first_map(options: &Options) -> anyhow::Result<First> {
     match &options.source {
-        MapSource::Fixed(map) => Ok((Arc::new(map.clone()), Arc::new(options.tables.clone()), None)),
+        MapSource::Fixed(map) => {
+            let (map, rules) = (Arc::new(map.clone()), Arc::new(options.tables.clone()));
+            Ok(First { map, rules, watched: None, lease: None })
+        }
         MapSource::Catalog(target) => {
             let deadline = Instant::now() + START_PATIENCE;
+            let mut lease = None;
             let (watcher, states) = loop {
-                match Watcher::start(target, options.tables.clone()).await {
+                match registered(target, options, &mut lease).await {
                     Ok(started) => break started,
                     Err(error) if Instant::now() < deadline => {
-                        warn!(%error, "catalog not reachable yet");
+                        warn!(error = %format!("{error:#}"), "catalog not reachable yet");
                         sleep(Duration::from_millis(500)).await;
                     }
-                    Err(error) => return Err(anyhow::Error::new(error).context("the catalog cannot be read")),
+                    Err(error) => return Err(error.context("the catalog cannot be read")),
                 }
             };
             task::spawn("catalog watch", watcher.run());
             let state = Arc::clone(&states.borrow());
-            Ok((Arc::clone(&state.map), Arc::clone(&state.rules), Some(states)))
+            Ok(First { map: Arc::clone(&state.map), rules: Arc::clone(&state.rules), watched: Some(states), lease })
         }
     }
 }
@@ -143,6 +179,16 @@ fn start_workers(options: &Options, shared: &Arc<Shared>, listeners: &[BoundList
     Ok(workers)
 }
 
+/// Publishes each new map at once; the learner, which has schemas to read, comes after.
+async fn follow(shared: Arc<Shared>, mut states: States) {
+    while states.changed().await.is_ok() {
+        let map = Arc::clone(&states.borrow_and_update().map);
+        shared.servers.expect(&shared.view.map(), &map);
+        shared.view.publish_map(Arc::clone(&map));
+        shared.servers.sweep(&map);
+    }
+}
+
 async fn sweep(shared: Arc<Shared>) {
     let mut tick = interval(SWEEP_INTERVAL);
     loop {
@@ -152,7 +198,7 @@ async fn sweep(shared: Arc<Shared>) {
 }
 
 /// Idle clients go at once, the others at their transaction's end or when time is up.
-async fn drain(workers: Vec<Worker>) {
+async fn drain(workers: Vec<Worker>) -> Ending {
     let deadline = Instant::now() + DRAIN_MAX;
     for worker in &workers {
         worker.stop_accepting();
@@ -163,7 +209,9 @@ async fn drain(workers: Vec<Worker>) {
         }
         sleep(Duration::from_millis(20)).await;
     }
+    let ending = if workers.iter().all(|worker| worker.clients() == 0) { Ending::Clean } else { Ending::Cut };
     for worker in workers {
         worker.stop();
     }
+    ending
 }

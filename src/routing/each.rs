@@ -280,6 +280,10 @@ fn stored_with_its_source(sought: &Sought<'_>) -> Result<(), String> {
 }
 
 impl EachPlan {
+    pub(crate) fn binding(&self) -> Option<&Binding> {
+        self.binding.as_ref()
+    }
+
     /// The shards that have rows it may touch.
     pub(crate) fn shards(&self, values: &Values<'_>, map: &ShardMap) -> Result<Vec<ShardId>, Refusal> {
         if self.target == EachTarget::Single {

@@ -10,6 +10,7 @@ mod array;
 mod bind;
 mod call;
 mod colocation;
+pub mod concern;
 mod condition;
 pub mod copy;
 mod decide;

@@ -128,7 +128,7 @@ impl Plan {
         self.remembers
     }
 
-    fn target(&self, hint: &Hint) -> Option<HintTarget> {
+    pub(crate) fn target(&self, hint: &Hint) -> Option<HintTarget> {
         let comment = match (self.comment.shard, &self.comment.key) {
             (Some(shard), _) => Some(HintTarget::Shard(shard)),
             (None, Some(key)) => Some(HintTarget::Key(key.clone())),

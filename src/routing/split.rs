@@ -130,6 +130,10 @@ fn deeper(cursor: &Cursor<'_>, depth: usize) -> Option<usize> {
 }
 
 impl SplitPlan {
+    pub(crate) fn binding(&self) -> &Binding {
+        &self.binding
+    }
+
     /// The rows of one execution by their shards.
     pub(crate) fn split(self: &Arc<Self>, values: &Values<'_>, map: &ShardMap) -> Result<Split, Refusal> {
         refuse_moments(values)?;

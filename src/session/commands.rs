@@ -205,7 +205,11 @@ impl Session {
         let values = crate::routing::Values { text, literals: self.scan.literals(), ..Default::default() };
         let (route, _) = self.route(plan, &values)?;
         let shard = self.shard_of(&route).unwrap_or(self.pools.map.home);
-        self.single(text, plan, Ready::Ours).await?;
+        // By the same map: the cursor is where it is said to be.
+        let map_kept = std::mem::replace(&mut self.map_kept, true);
+        let declared = self.single(text, plan, Ready::Ours).await;
+        self.map_kept = map_kept;
+        declared?;
         self.statements.note_cursor(name, shard);
         Ok(())
     }

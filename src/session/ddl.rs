@@ -31,6 +31,8 @@ impl Session {
                 PlainError::new(SqlState::FEATURE_NOT_SUPPORTED, "databases, tablespaces and the like cannot be changed through the proxy");
             return Err(Failure::report(error.hint("Connect to each server's primary.")));
         }
+        self.refuse_beside_gate()?;
+        self.touch_everywhere();
         if ddl.outside_transaction {
             return self.outside_transaction(text, ddl).await;
         }

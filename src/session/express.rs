@@ -10,6 +10,7 @@ use crate::execute::relay::{Outcome, Progress, RelayError, relay};
 use crate::routing::{Access, ParameterValues, Plan, Values};
 use crate::session::Session;
 use crate::session::failure::{End, Failure};
+use crate::session::hold::Patience;
 use crate::session::links::Link;
 use crate::session::prepared::prepare_quietly;
 use crate::sql::command::Command;
@@ -46,8 +47,10 @@ impl Session {
         }
         self.client.replied = false;
         self.statements.asks_again = true;
+        self.statements.repeats_closed = true;
         let finished = self.finish_express().await;
         self.statements.asks_again = false;
+        self.statements.repeats_closed = false;
         let finished = finished?;
         if !finished {
             input.unsplit(std::mem::take(&mut self.client.input));
@@ -131,6 +134,9 @@ impl Session {
         }
         let hint = &self.settings.own.hint;
         let route = plan.route(values, hint, &self.pools.map).ok()?;
+        if self.pools.map.moving.is_some() && self.held(plan, values, &route).is_some() {
+            return None;
+        }
         Some((self.shard_of(&route)?, plan.access(hint)))
     }
 
@@ -140,14 +146,16 @@ impl Session {
         let pool =
             if access == Access::Read && servers.has_replicas() { servers.reader(self.read_moment(shard)) } else { &servers.primary };
         let server = pool.try_acquire()?;
-        let ready =
-            server.schema_version == self.shared.view.schema_version() && std::sync::Arc::ptr_eq(&self.settings.current, &server.settings);
+        let ready = server.schema_version == self.shared.view.schema_version()
+            && std::sync::Arc::ptr_eq(&self.settings.current, &server.settings)
+            && server.incarnation == self.incarnation;
         if !ready {
             server.release();
             return None;
         }
         let primary = std::sync::Arc::ptr_eq(pool, &servers.primary);
-        Some(Link { shard, primary, wrote: access == Access::Write, unsynced: false, broken: false, anchors: false, server })
+        let since = self.pools.map.version;
+        Some(Link { shard, primary, wrote: access == Access::Write, unsynced: false, broken: false, anchors: false, since, server })
     }
 
     fn hold(&mut self, link: Link) {
@@ -172,6 +180,12 @@ impl Session {
             }
             Err(error @ RelayError::Server { .. }) if !link.primary && !self.client.replied => {
                 drop(self.lose(0, error));
+                Ok(false)
+            }
+            Ok(outcome) if outcome.closed => {
+                Box::pin(self.give_back_all()).await;
+                // The long way waits, as often as it has to. Told of a map that comes too late it says so.
+                let _ = Box::pin(self.wait_while_closed(&mut Patience::default())).await;
                 Ok(false)
             }
             Ok(outcome) if outcome.stale => {

@@ -190,12 +190,11 @@ impl Session {
             self.answer(to_client::bind_complete);
             return Ok(());
         }
-        self.follow_map();
         let statement = Arc::clone(&prepared.statement);
         let parameters = ParameterValues { values: &message.values, formats: &message.formats, types: &statement.types };
         let values =
             Values { text: &statement.text, literals: &statement.literals, parameters, other_encoding: self.settings.other_encoding };
-        let (route, access) = self.route_or_home(&plan, &values)?;
+        let (route, access) = self.route_when_free(&plan, &values).await?;
         let (shard, access) = self.target(&plan, &route, access)?;
         let at = self.pipeline_link(shard, access).await?;
         self.note_anchor(at, &plan);
@@ -210,7 +209,8 @@ impl Session {
         link.server.expect(Reply::Bind, true);
         let portal = if self.shard_of(&route).is_none() && !matches!(plan.command, Command::Cursor { .. }) {
             let tail = body.slice_ref(message.tail);
-            Portal::Spread(Arc::new(SpreadPortal { prepared: prepared.clone(), route, access, tail, kept: Arc::default() }))
+            let version = self.pools.map.version;
+            Portal::Spread(Arc::new(SpreadPortal { prepared: prepared.clone(), route, access, version, tail, kept: Arc::default() }))
         } else {
             Portal::Server { shard, access }
         };
@@ -312,6 +312,7 @@ impl Session {
     pub(super) async fn execute(&mut self, body: &Bytes) -> Result<(), Failure> {
         self.batch.open = true;
         let message = from_client::execute(body).map_err(malformed)?;
+        self.follow_map();
         match self.portal(message.portal)? {
             Portal::Own(prepared) => Box::pin(self.execute_own(&prepared)).await,
             Portal::Server { shard, access } => self.pass_on(b'E', body, (shard, access), Reply::Execute).await,

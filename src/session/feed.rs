@@ -217,8 +217,10 @@ impl Session {
         }
         let plan = self.plan_scanned(query, 0, &[]).await?;
         let kept = std::mem::replace(&mut self.client.kept, true);
+        let map_kept = std::mem::replace(&mut self.map_kept, true);
         let result = Box::pin(self.single(query, &plan, Ready::Ours)).await;
         self.client.kept = kept;
+        self.map_kept = map_kept;
         let answer = self.client.output.split_off(before);
         let mut rows = BytesMut::with_capacity(answer.len());
         for message in messages(answer) {

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use tracing::{debug, error};
 
 use crate::backend::pool::Patience;
-use crate::backend::{Checkout, Reply};
+use crate::backend::{Checkout, LoginError, Reply};
 use crate::execute::ask::{AskError, ask};
 use crate::execute::copy::copy_in;
 use crate::execute::deadlock;
@@ -15,7 +15,7 @@ use crate::execute::relay::{Outcome, Progress, RelayError, relay};
 use crate::routing::{Access, Plan};
 use crate::session::Session;
 use crate::session::failure::Failure;
-use crate::topology::ShardId;
+use crate::topology::{MapVersion, ShardId};
 use crate::wire::{PlainError, SqlState, TransactionStatus, to_client, to_server};
 
 /// What is left of a transaction when its client has gone is rolled back within this, or the connection closed.
@@ -35,7 +35,16 @@ pub(super) struct Link {
     pub(super) broken: bool,
     /// Its transaction has touched temporary tables or sent notifications: it cannot be prepared, so it is the anchor.
     pub(super) anchors: bool,
+    /// The map's version when its part of the transaction began.
+    pub(super) since: MapVersion,
     pub(super) server: Checkout,
+}
+
+impl Link {
+    /// Whether something is under way on it: a transaction, or messages without their replies.
+    pub(super) fn is_busy(&self) -> bool {
+        self.unsynced || self.server.status != TransactionStatus::Idle || !self.server.expected.is_empty()
+    }
 }
 
 impl Session {
@@ -49,8 +58,13 @@ impl Session {
             }
             None => self.take(shard, access).await?,
         };
+        let version = self.pools.map.version;
+        self.activity.touch(shard, version);
         if let Some(link) = self.links.get_mut(at) {
             link.wrote |= access == Access::Write;
+            if !link.is_busy() {
+                link.since = version;
+            }
         }
         if access == Access::Write && self.listening.is_some() {
             Box::pin(self.own_notifications(at)).await;
@@ -115,7 +129,9 @@ impl Session {
 
     /// Takes a connection from its pool, with the settings that the client's transaction began with.
     pub(super) async fn take(&mut self, shard: ShardId, access: Access) -> Result<usize, Failure> {
-        self.follow_map();
+        if self.links.is_empty() && self.activity.running().is_none() {
+            self.follow_map();
+        }
         let pools = Arc::clone(&self.pools);
         let Some(servers) = pools.shard(shard) else {
             return Err(Failure::plain(SqlState::INTERNAL_ERROR, format!("shard {shard} is not in the map")));
@@ -133,8 +149,15 @@ impl Session {
             Some(server) => server,
             None => servers.primary.acquire().await?,
         };
+        if server.incarnation != self.incarnation {
+            // The statement was routed before this proxy was fenced out, and others have not waited for it.
+            server.release();
+            return Err(Failure::report(LoginError::Fenced));
+        }
         self.cancel.slot.enter(&server.identity);
-        let mut link = Link { shard, primary, wrote: false, unsynced: false, broken: false, anchors: false, server };
+        let since = pools.map.version;
+        self.activity.touch(shard, since);
+        let mut link = Link { shard, primary, wrote: false, unsynced: false, broken: false, anchors: false, since, server };
         let schema_version = self.shared.view.schema_version();
         let mut ready = Ok(());
         if link.server.schema_version != schema_version {
@@ -152,10 +175,35 @@ impl Session {
         Ok(self.links.len() - 1)
     }
 
-    /// Takes the newest map, unless servers of the present one are held.
+    /// Begins a statement, which goes by the newest map from its route to its end; in the midst of one, does nothing.
     pub(super) fn follow_map(&mut self) {
-        if self.links.is_empty() && self.shared.view.map_version() != self.pools.map.version {
+        if self.map_kept || self.is_under_way() {
+            return;
+        }
+        if !self.links.iter().any(Link::is_busy) {
+            self.activity.close();
+        }
+        // Before the map: a new incarnation comes after a map that is newer than it.
+        self.incarnation = self.shared.servers.incarnation();
+        if self.shared.view.begin(&self.activity) != self.pools.map.version {
             self.pools = self.shared.servers.pools(&self.server_user, &self.shared.view.map());
+        }
+    }
+
+    /// Whether messages that went by the present map are still to be sent or answered.
+    fn is_under_way(&self) -> bool {
+        self.activity.running().is_some()
+            && self.links.iter().any(|link| !link.server.expected.is_empty() || !link.server.output.is_empty())
+    }
+
+    /// Between statements: the map they went by is out of use here.
+    pub(super) fn rest(&mut self) {
+        if self.is_under_way() {
+            return;
+        }
+        self.activity.rest();
+        if !self.links.iter().any(Link::is_busy) {
+            self.activity.close();
         }
     }
 

@@ -12,6 +12,7 @@ mod feed;
 mod gather;
 mod gather_execute;
 mod handshake;
+mod hold;
 mod links;
 mod listen;
 pub mod options;
@@ -40,6 +41,7 @@ use tracing::debug;
 
 use crate::backend::{CancelKey, ServerUser, UserPools};
 use crate::cache::PlanCache;
+use crate::catalog::Slot;
 use crate::execute::ClientIo;
 use crate::net::Stream;
 use crate::session::extended::Batch;
@@ -90,6 +92,12 @@ pub struct Session {
     listening: Option<Box<Listening>>,
     /// That transactions over several shards are not of one snapshot.
     told_of_snapshots: bool,
+    /// Which map the running statement and the open transaction go by, for those who wait until it is out of use.
+    activity: Arc<Slot>,
+    /// The proxy's incarnation when the running statement began.
+    incarnation: i32,
+    /// A statement within a statement goes by the same map.
+    map_kept: bool,
 }
 
 impl Session {
@@ -117,6 +125,7 @@ impl Session {
             if !self.batch.is_open() {
                 self.client.send().await.map_err(|_| End::Left)?;
             }
+            self.rest();
             idle.store(self.links.is_empty() && !self.transaction.is_open() && !self.batch.is_open(), Ordering::Relaxed);
             let more = match self.listening {
                 None => self.client.receive().await.map_err(|_| End::Left)?,
@@ -244,6 +253,9 @@ async fn start(
         reported: Reported::default(),
         listening: None,
         told_of_snapshots: false,
+        activity: shared.view.activity.slot(),
+        incarnation: 0,
+        map_kept: false,
         account: Arc::clone(&account),
         shared,
     });

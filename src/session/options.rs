@@ -69,6 +69,8 @@ pub struct SessionOptions {
     /// Notifications that may wait for one client which is in a transaction or does not read; beyond, its connection ends with `53400`.
     /// 16 MiB by default.
     pub notification_bytes_max: usize,
+    /// How long a write waits while its bucket is switched to another shard, before it is sent all the same. 5 s by default.
+    pub hold_patience: Duration,
 }
 
 impl Default for SessionOptions {
@@ -81,6 +83,7 @@ impl Default for SessionOptions {
             prepared_max: 10_000,
             gather_bytes_max: 256 * 1024 * 1024,
             notification_bytes_max: 16 * 1024 * 1024,
+            hold_patience: Duration::from_secs(5),
         }
     }
 }

@@ -58,7 +58,7 @@ impl Session {
     }
 
     /// Waits for the replies of the batch's link; what is pending comes behind them, on whatever link is next.
-    async fn settle_current(&mut self) -> Result<(), Failure> {
+    pub(super) async fn settle_current(&mut self) -> Result<(), Failure> {
         let Some(at) = self.batch.current else { return Ok(()) };
         let Some(link) = self.links.get_mut(at).filter(|link| !link.server.expected.is_empty()) else { return Ok(()) };
         to_server::flush(&mut link.server.output);

@@ -60,6 +60,8 @@ pub(super) struct ClientStatements {
     repeated: Option<Arc<Statement>>,
     /// See [`StatementNames::asks_again`].
     pub(super) asks_again: bool,
+    /// See [`StatementNames::repeats_closed`].
+    pub(super) repeats_closed: bool,
     cursors: HashMap<String, ShardId>,
     /// See [`StatementNames::position_shift`].
     position_shift: usize,
@@ -165,6 +167,10 @@ impl StatementNames for ClientStatements {
     fn asks_again(&self) -> bool {
         self.asks_again
     }
+
+    fn repeats_closed(&self) -> bool {
+        self.repeats_closed
+    }
 }
 
 impl Session {
@@ -226,7 +232,7 @@ impl Session {
         let parameters = ParameterValues { values: &values, formats: &[], types: &statement.types };
         let values =
             Values { text: &statement.text, literals: &statement.literals, parameters, other_encoding: self.settings.other_encoding };
-        let (route, access) = self.route_or_home(&plan, &values)?;
+        let (route, access) = self.route_when_free(&plan, &values).await?;
         if let Route::Gather(plan) = &route {
             return Box::pin(self.gather_prepared(&prepared, &written, (plan, access))).await;
         }

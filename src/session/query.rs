@@ -11,6 +11,7 @@ use crate::routing::{Access, Plan, Planner, Route, Values};
 use crate::session::Session;
 use crate::session::extended::ends_failed_transaction;
 use crate::session::failure::{End, Failure};
+use crate::session::hold::{Patience, is_closed};
 use crate::sql::command::Command;
 use crate::topology::ShardId;
 use crate::wire::frame::HEADER_BYTES;
@@ -213,32 +214,89 @@ impl Session {
     /// Runs one statement on its shard; `ready` says whether the server's ReadyForQuery may be relayed.
     pub(super) async fn single(&mut self, text: &[u8], plan: &Plan, ready: Ready) -> Result<Ready, Failure> {
         self.refuse_in_failed()?;
-        self.follow_map();
-        let values = Values { text, literals: self.scan.literals(), other_encoding: self.settings.other_encoding, ..Values::default() };
-        let hint = &self.settings.own.hint;
-        let routed = self.route(plan, &values);
-        let unclear = routed.is_err() && plan.route(&values, hint, &self.pools.map).is_err_and(|refusal| refusal.maybe_syntax_error);
-        if unclear {
-            Box::pin(self.check_syntax(text)).await?;
+        let mut patience = Patience::default();
+        loop {
+            self.follow_map();
+            let values = Values { text, literals: self.scan.literals(), other_encoding: self.settings.other_encoding, ..Values::default() };
+            let hint = &self.settings.own.hint;
+            let routed = self.route(plan, &values);
+            let unclear = routed.is_err() && plan.route(&values, hint, &self.pools.map).is_err_and(|refusal| refusal.maybe_syntax_error);
+            let held = routed.as_ref().ok().and_then(|(route, _)| self.held(plan, &values, route));
+            if unclear {
+                Box::pin(self.check_syntax(text)).await?;
+            }
+            let (route, access) = routed?;
+            if let Some(held) = held.filter(|_| !patience.is_exhausted()) {
+                Box::pin(self.wait_while_held(held, &mut patience)).await?;
+                continue;
+            }
+            self.note_everywhere(&route);
+            let repeats = self.repeats(plan);
+            let done = match self.shard_of(&route) {
+                Some(shard) => self.on_one(text, plan, (shard, access, ready, repeats)).await?,
+                None => Box::pin(self.on_several(text, plan, (&route, access, repeats))).await?,
+            };
+            match done {
+                Some(ready) => return Ok(ready),
+                None => Box::pin(self.wait_while_closed(&mut patience)).await?,
+            }
+            // What ran before it was refused may have scanned texts of its own.
+            let _ = self.scan.scan(text, self.settings.standard_strings);
         }
-        let (route, access) = routed?;
-        let Some(shard) = self.shard_of(&route) else {
-            Box::pin(self.spread(text, plan, (&route, access))).await?;
-            return Ok(Ready::Ours);
-        };
+    }
+
+    /// `None`: the shard has refused a write of a bucket that is closed there, and it is to be run again.
+    async fn on_one(
+        &mut self,
+        text: &[u8],
+        plan: &Plan,
+        (shard, access, ready, repeats): (ShardId, Access, Ready, bool),
+    ) -> Result<Option<Ready>, Failure> {
         let at = self.link(shard, access).await?;
         self.note_anchor(at, plan);
         self.shared.counters.single.add(1);
         // An internal transaction is not the client's business: neither is its state.
         let relayed = ready == Ready::Relayed && !self.transaction.is_internal() && self.listening.is_none();
         self.queue_query(at, text, true, relayed);
-        let outcome = self.relay_link(at).await?;
+        if repeats {
+            self.client.replied = false;
+            self.statements.repeats_closed = true;
+        }
+        let outcome = self.relay_link(at).await;
+        self.statements.repeats_closed = false;
+        let outcome = outcome?;
         self.settle(at).await?;
         match outcome.error {
+            _ if outcome.closed => Ok(None),
             Some(error) if outcome.swallowed_error => Err(Failure::Report(error)),
             Some(_) if !relayed => Err(Failure::Relayed),
-            _ if relayed => Ok(Ready::Relayed),
-            _ => Ok(Ready::Ours),
+            _ if relayed => Ok(Some(Ready::Relayed)),
+            _ => Ok(Some(Ready::Ours)),
+        }
+    }
+
+    /// As [`Session::on_one`], for a route over several shards.
+    async fn on_several(
+        &mut self,
+        text: &[u8],
+        plan: &Plan,
+        (route, access, repeats): (&Route, Access, bool),
+    ) -> Result<Option<Ready>, Failure> {
+        let repeats = repeats && !matches!(route, Route::Copy(_)) && self.pools.map.moving.is_some();
+        if !repeats {
+            return self.spread(text, plan, (route, access)).await.map(|()| Some(Ready::Ours));
+        }
+        let before = self.client.output.len();
+        self.client.corked = true;
+        let result = self.spread(text, plan, (route, access)).await;
+        let unsent = std::mem::take(&mut self.client.corked);
+        match result {
+            Err(failure) if unsent && is_closed(&failure) => {
+                self.client.output.truncate(before);
+                self.roll_back_links().await;
+                Ok(None)
+            }
+            result => result.map(|()| Some(Ready::Ours)),
         }
     }
 
@@ -315,6 +373,7 @@ impl Session {
 
     /// Several statements in one message: PostgreSQL runs them as one transaction, unless they say otherwise.
     async fn several(&mut self, text: &Bytes, ranges: Vec<Range<usize>>) -> Result<Ready, Failure> {
+        self.follow_map();
         if let Some(shard) = self.one_shard_for_all(text, &ranges).await? {
             return self.whole(text, shard).await;
         }
@@ -358,7 +417,7 @@ impl Session {
             };
             // A refusal is told when the statement's turn comes.
             let Ok((route, access)) = self.route(&plan, &values) else { return Ok(None) };
-            let Some(shard) = self.shard_of(&route) else { return Ok(None) };
+            let Some(shard) = self.shard_of(&route).filter(|_| self.held(&plan, &values, &route).is_none()) else { return Ok(None) };
             all = match all {
                 None => Some((shard, access)),
                 Some((same, Access::Read)) if same == shard => Some((shard, access)),

@@ -6,11 +6,14 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::backend::Reply;
-use crate::routing::{Access, Plan, Route};
+use crate::routing::{Access, ParameterValues, Plan, Route, Values};
 use crate::session::Session;
 use crate::session::failure::Failure;
 use crate::session::gather::Kept;
+use crate::session::hold::moved_meanwhile;
 use crate::session::prepared::Prepared;
+use crate::topology::MapVersion;
+use crate::wire::from_client;
 
 /// A portal of a statement on several shards. It is bound on the home shard as it is, which checks and describes it; execution is ours.
 #[derive(Clone, Debug)]
@@ -18,6 +21,8 @@ pub(super) struct SpreadPortal {
     pub(super) prepared: Prepared,
     pub(super) route: Route,
     pub(super) access: Access,
+    /// Of the map by which it was routed.
+    pub(super) version: MapVersion,
     /// Bind's formats, values and result formats.
     pub(super) tail: Bytes,
     /// Rows that were computed by an Execute with a row limit, or by one that is complete.
@@ -42,6 +47,22 @@ impl Session {
         }
     }
 
+    /// The portal by a map that is newer than the one it was bound by.
+    async fn route_portal(&mut self, portal: &SpreadPortal) -> Result<SpreadPortal, Failure> {
+        let plan = self.fresh_plan(&portal.prepared).await?;
+        let statement = &portal.prepared.statement;
+        let bind = from_client::bind_tail(&portal.tail).map_err(Failure::fatal)?;
+        let parameters = ParameterValues { values: &bind.values, formats: &bind.formats, types: &statement.types };
+        let values =
+            Values { text: &statement.text, literals: &statement.literals, parameters, other_encoding: self.settings.other_encoding };
+        let (route, access) = self.route(&plan, &values)?;
+        if self.shard_of(&route).is_some() {
+            // It was bound for several shards.
+            return Err(moved_meanwhile());
+        }
+        Ok(SpreadPortal { route, access, version: self.pools.map.version, ..portal.clone() })
+    }
+
     /// Whether the route's statement has to run in a transaction over its shards.
     pub(super) fn needs_transaction(route: &Route) -> bool {
         matches!(route, Route::Everywhere | Route::Each { .. } | Route::Split(_) | Route::Feed(_) | Route::Gather(_) | Route::Sequence(_))
@@ -50,6 +71,12 @@ impl Session {
 
     /// Extended protocol: Execute of a portal on several shards; `body` is Execute's. Replies so far come first.
     pub(super) async fn execute_spread(&mut self, body: &Bytes, portal: &SpreadPortal) -> Result<(), Failure> {
+        let routed_anew = if portal.version == self.pools.map.version || portal.kept.lock().is_some() {
+            None
+        } else {
+            Some(self.route_portal(portal).await?)
+        };
+        let portal = routed_anew.as_ref().unwrap_or(portal);
         match &portal.route {
             Route::Everywhere => {
                 let home = self.pools.map.home;

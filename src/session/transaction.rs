@@ -9,7 +9,7 @@ use crate::execute::two_phase::{self, CommitError};
 use crate::session::Session;
 use crate::session::failure::Failure;
 use crate::session::settings::Snapshot;
-use crate::topology::Schema;
+use crate::topology::{MapVersion, Schema};
 use crate::wire::{PlainError, SqlState, TransactionStatus, to_client};
 
 /// Savepoints of one transaction; PostgreSQL's own bound is memory.
@@ -49,6 +49,8 @@ pub(super) struct Transaction {
     pub(super) opaque: bool,
     /// Kinds of tables it made, to be declared in the catalog.
     pub(super) declares: Vec<TableRule>,
+    /// The map's version when it first ran a definition or wrote a reference table.
+    pub(super) everywhere_since: Option<MapVersion>,
 }
 
 #[derive(Debug)]

@@ -36,4 +36,6 @@ pub struct Counters {
     pub scatter: Counter,
     /// Commits in two phases.
     pub two_phase: Counter,
+    /// Writes that waited for a move's switch.
+    pub held: Counter,
 }

@@ -1,6 +1,8 @@
 //! The versioned map from bucket to shard, immutable once made.
 
-use crate::topology::{BucketId, Endpoint, MapVersion, ShardId};
+use std::sync::Arc;
+
+use crate::topology::{BucketId, Endpoint, MapVersion, Moving, ShardId};
 
 /// One shard: a primary and its replicas, holding one set of buckets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub struct ShardMap {
     pub home: ShardId,
     /// `owners[bucket]`; its length is B.
     pub owners: Box<[ShardId]>,
+    /// What moves, if anything does.
+    pub moving: Option<Arc<Moving>>,
 }
 
 impl ShardMap {
@@ -51,11 +55,17 @@ impl ShardMap {
         self.shards.binary_search_by_key(&id, |shard| shard.id).ok().and_then(|at| self.shards.get(at))
     }
 
+    /// The buckets whose rows do not count on `shard`, though they may be there: see [`Moving::left_out`].
+    #[must_use]
+    pub fn left_out(&self, shard: ShardId) -> Option<&str> {
+        self.moving.as_ref()?.left_out(shard)
+    }
+
     /// The map of a new cluster: `owner(b) = shards[b mod N]`, so that shard = h mod N.
     #[must_use]
     pub fn initial(shards: Vec<Shard>, buckets: u32) -> Option<Self> {
         let home = shards.first()?.id;
         let owners = (0..buckets as usize).filter_map(|bucket| shards.get(bucket % shards.len()).map(|shard| shard.id)).collect();
-        Some(Self { version: MapVersion(1), shards, home, owners })
+        Some(Self { version: MapVersion(1), shards, home, owners, moving: None })
     }
 }

@@ -19,7 +19,7 @@ pub(crate) fn migrations_twice_and_at_once(fixture: &Fixture) -> Result<()> {
         let (mut first, mut second) = (connect(&dsn).await?, connect(&dsn).await?);
         let (one, other) = tokio::join!(migrate::catalog(&mut first), migrate::catalog(&mut second));
         let applied = (one?.len(), other?.len());
-        ensure!(applied == (1, 0) || applied == (0, 1), "both applied: {applied:?}");
+        ensure!((applied.0 == 0) != (applied.1 == 0), "both applied: {applied:?}");
         ensure!(migrate::catalog(&mut first).await?.is_empty(), "applied again");
         ensure!(migrate::shard(&mut first, 7).await.is_err(), "a catalog is no shard");
         Ok(())

@@ -7,6 +7,8 @@ pub mod cli;
 pub mod config;
 pub mod dev;
 pub mod proxy;
+// Operators, moves.
+pub mod rebalance;
 // Data path: sockets, tasks, servers.
 pub mod session;
 pub mod execute;

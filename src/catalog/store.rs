@@ -143,6 +143,15 @@ pub async fn version<C: GenericClient>(client: &C) -> Result<u64, StoreError> {
     unsigned(row.get::<_, i64>(0))
 }
 
+/// B, the cluster's number of buckets.
+///
+/// # Errors
+/// When there is no cluster, or the database does not answer.
+pub async fn buckets<C: GenericClient>(client: &C) -> Result<u32, StoreError> {
+    let row = client.query_opt("select buckets from shardyard.cluster", &[]).await?.ok_or(StoreError::NoCluster)?;
+    unsigned(row.get::<_, i32>(0))
+}
+
 /// The catalog's version, and rules at least as new.
 ///
 /// # Errors

@@ -29,6 +29,19 @@ pub(crate) enum Command {
         #[arg(long, hide = true)]
         new_session: bool,
     },
+    /// Run a worker, which drives moves, until SIGTERM
+    Worker {
+        #[command(flatten)]
+        config: Config,
+        /// Leave the terminal's session, as a daemon does
+        #[arg(long, hide = true)]
+        new_session: bool,
+    },
+    /// Moves of buckets between shards
+    Move {
+        #[command(subcommand)]
+        command: MoveCommand,
+    },
     /// Look for everything that would not work: configuration, servers, roles, versions, schema; exit code 3 when there is something
     Check {
         #[command(flatten)]
@@ -84,6 +97,122 @@ pub(crate) enum ShardCommand {
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Add a shard: an empty database gets the tables and its share of the buckets
+    Add {
+        /// The new shard's name
+        name: String,
+        /// Its primary
+        #[arg(long, value_name = "DSN")]
+        primary: String,
+        /// A replica of it; may be given several times
+        #[arg(long, value_name = "DSN")]
+        replica: Vec<String>,
+        #[command(flatten)]
+        run: MoveArguments,
+    },
+    /// Remove a shard: its buckets go to the others
+    Remove {
+        /// The shard's name
+        name: String,
+        #[command(flatten)]
+        run: MoveArguments,
+    },
+    /// Make the shards' shares equal, or as weights say
+    Rebalance {
+        /// A shard's weight; 1 if it is not given
+        #[arg(long, value_name = "NAME=NUMBER")]
+        weight: Vec<String>,
+        #[command(flatten)]
+        run: MoveArguments,
+    },
+}
+
+/// What every command that moves buckets may be told.
+#[derive(Args)]
+pub(crate) struct MoveArguments {
+    #[command(flatten)]
+    pub(crate) config: Config,
+    /// Print the plan only
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Wait until it is done, and tell how it goes
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Delete the old rows as soon as the buckets have moved, instead of keeping a way back until "move finalize"
+    #[arg(long)]
+    pub(crate) finalize: bool,
+    /// The longest that writes wait for open transactions at a switch, in milliseconds
+    #[arg(long, default_value_t = 300)]
+    pub(crate) hold_max_ms: u64,
+    /// Copy and delete at most so many rows a second; 0: no limit
+    #[arg(long, default_value_t = 0)]
+    pub(crate) rows_per_second: u64,
+    /// Copy at most so many bytes a second; 0: no limit
+    #[arg(long, default_value_t = 0)]
+    pub(crate) bytes_per_second: u64,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum MoveCommand {
+    /// List the moves, the newest first
+    List {
+        #[command(flatten)]
+        config: Config,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a move with its waves
+    Show {
+        /// The move's number; the newest if there is none
+        id: Option<i64>,
+        #[command(flatten)]
+        config: Config,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tell how the current move goes until it has ended
+    Watch {
+        #[command(flatten)]
+        config: Config,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let the current move rest
+    Pause {
+        #[command(flatten)]
+        config: Config,
+    },
+    /// Let it go on, also after an error
+    Resume {
+        #[command(flatten)]
+        config: Config,
+    },
+    /// Stop it and undo what it has done
+    Abort {
+        #[command(flatten)]
+        config: Config,
+    },
+    /// Take back buckets that have moved
+    Rollback {
+        #[command(flatten)]
+        config: Config,
+    },
+    /// Give up the way back: the old rows are deleted
+    Finalize {
+        #[command(flatten)]
+        config: Config,
+    },
+    /// Go on after rows were found to differ: they are copied again
+    Repair {
+        #[command(flatten)]
+        config: Config,
     },
 }
 

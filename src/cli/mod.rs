@@ -6,16 +6,19 @@ pub mod cluster;
 pub mod dev;
 pub mod explain;
 pub mod init;
+pub mod moves;
 pub mod reference;
 pub mod serve;
 pub mod shard;
+pub mod shard_change;
 pub mod table;
 pub mod upgrade;
+pub mod worker;
 
 use anyhow::Result;
 use clap::Parser;
 
-use crate::cli::arguments::{Arguments, Command, ShardCommand};
+use crate::cli::arguments::{Arguments, Command};
 
 /// Reads the command line and does what it says; answers with the exit code.
 ///
@@ -28,7 +31,9 @@ pub fn run() -> Result<u8> {
         Command::Serve { config, new_session } => serve::run(&config.config, new_session),
         Command::Check { config, json } => block_on(check::run(&config.config, json)),
         Command::Upgrade { config, dry_run } => block_on(upgrade::run(&config.config, dry_run)),
-        Command::Shard { command: ShardCommand::List { config, json } } => block_on(shard::list(&config.config, json)),
+        Command::Shard { command } => block_on(shard_change::run(command)),
+        Command::Move { command } => block_on(moves::run(command)),
+        Command::Worker { config, new_session } => block_on(worker::run(&config.config, new_session)),
         Command::Table { command } => block_on(table::run(command)),
         Command::Explain { sql, config, dsn } => block_on(explain::run(&config.config, dsn.as_deref(), &sql)),
         Command::Init { config, name } => block_on(init::run(config.config, name)),

@@ -25,7 +25,7 @@ pub(crate) fn run(folder: &Path, new_session: bool) -> Result<u8> {
 }
 
 /// To standard error; `SHARDYARD_LOG` sets the levels (`info`, or `shardyard::backend=debug,info`), `SHARDYARD_LOG_FORMAT=json` the form.
-fn start_logging() {
+pub(crate) fn start_logging() {
     let filter = EnvFilter::try_from_env("SHARDYARD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if std::env::var("SHARDYARD_LOG_FORMAT").is_ok_and(|format| format == "json") {

@@ -7,7 +7,7 @@ pub mod client;
 pub mod closed;
 pub mod copy;
 pub mod copy_split;
-mod fault;
+pub(crate) mod fault;
 pub mod deadlock;
 pub mod gather;
 pub mod part;

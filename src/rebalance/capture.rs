@@ -1,0 +1,285 @@
+//! The objects of moves on a shard: guards, logs of touched keys, phases.
+//!
+//! `shardyard.wave_at(bucket)` tells the wave of a bucket, 0 for none: replacing it is all that arms or ends a wave once the tables have
+//! their guards. A guard lets a row of a wave pass under a shared advisory lock and the wave's phase (`shardyard.admit`).
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_postgres::{GenericClient, Transaction};
+
+use crate::rebalance::bucket_set::{BucketSet, slots};
+use crate::rebalance::error::{StepError, doing};
+use crate::rebalance::link::Link;
+use crate::rebalance::table::{Table, identifier, list};
+
+/// The advisory locks of waves: this and the wave's id. Known to `shardyard.admit` too.
+pub(crate) const LOCK_CLASS: i32 = 1_398_361_427;
+/// Sorts behind every name that people give, so that the guard sees the row as it will be written.
+const GUARD: &str = "~~shardyard_guard";
+const TRUNCATE_GUARD: &str = "~~shardyard_truncate";
+/// A lock that is asked for is in the way of those who come after, so it is given up soon and asked for longer the next time.
+const LOCK_TIMEOUT_MS: u64 = 50;
+const LOCK_TIMEOUT_MS_MAX: u64 = 2_000;
+/// Open transactions are waited for this long at a time, so that the operator's wish is seen.
+const WRITERS_PATIENCE_MS: u64 = 5_000;
+const WRITERS_POLL_MS: u64 = 2;
+
+/// What the value of a wave's phase means for writes to its buckets on this shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Closed = 0,
+    Logging = 1,
+    Open = 2,
+}
+
+/// Makes a wave's phase, closed or logging. One that is there keeps its value.
+pub(crate) async fn make_phase(link: &mut Link, wave: i32, phase: Phase) -> Result<(), StepError> {
+    let action = || doing(format!("making the phase of wave {wave}"));
+    let transaction = link.begin().await?;
+    let exists = "select pg_catalog.to_regclass($1) is not null";
+    let name = format!("shardyard.wave_{wave}_phase");
+    if !transaction.query_one(exists, &[&name]).await.map_err(action())?.get::<_, bool>(0) {
+        let create = format!(
+            "create sequence {name} minvalue 0; select pg_catalog.setval('{name}', {}); grant usage, select on sequence {name} to public",
+            phase as i64
+        );
+        transaction.batch_execute(&create).await.map_err(action())?;
+    }
+    transaction.commit().await.map_err(action())
+}
+
+/// Changes a wave's phase at once, whatever becomes of the transaction.
+pub(crate) async fn set_phase(transaction: &Transaction<'_>, wave: i32, phase: Phase) -> Result<(), StepError> {
+    let set = format!("select pg_catalog.setval('shardyard.wave_{wave}_phase', {})", phase as i64);
+    transaction.batch_execute(&set).await.map_err(doing(format!("setting the phase of wave {wave}")))
+}
+
+/// Gives each table a log, a guard and an index on the bucket. Repeatable.
+pub(crate) async fn guard_tables(link: &mut Link, tables: &[Table]) -> Result<(), StepError> {
+    for table in tables {
+        let action = || doing(format!("guarding {}", table.quoted()));
+        let transaction = link.begin().await?;
+        let log = table.log();
+        let has_function = "select pg_catalog.to_regprocedure('shardyard.wave_at(integer)') is not null";
+        if !transaction.query_one(has_function, &[]).await.map_err(action())?.get::<_, bool>(0) {
+            let none = "create function shardyard.wave_at(bucket pg_catalog.int4) returns pg_catalog.int4
+                        language sql immutable parallel safe as 'select 0'";
+            transaction.batch_execute(none).await.map_err(action())?;
+        }
+        // The types and collations of the table's own columns.
+        let make = format!(
+            "create table if not exists {log} as select 0::pg_catalog.int4 as wave, {} from {} as t with no data;
+             create index if not exists log_{}_wave on {log} (wave);
+             grant insert on {log} to public",
+            table.identity_list("t."),
+            table.quoted(),
+            table.oid,
+        );
+        transaction.batch_execute(&make).await.map_err(action())?;
+        transaction.batch_execute(&guard_function(table)).await.map_err(action())?;
+        transaction.commit().await.map_err(action())?;
+        make_triggers(link, table).await?;
+    }
+    Ok(())
+}
+
+/// An index on the bucket, so that a wave's rows are found without reading the others'. Blocks nobody, but waits for open transactions.
+pub(crate) async fn index_bucket(link: &Link, table: &Table) -> Result<(), StepError> {
+    let action = || doing(format!("indexing the buckets of {}", table.quoted()));
+    let name = bucket_index(table);
+    let select = "select i.indisvalid from pg_catalog.pg_index i join pg_catalog.pg_class c on c.oid = i.indexrelid
+                  where i.indrelid = $1 and c.relname = $2";
+    if let Some(row) = link.client().query_opt(select, &[&table.oid, &name]).await.map_err(action())? {
+        if row.get(0) {
+            return Ok(());
+        }
+        // What an interrupted attempt left.
+        drop_index(link, table).await?;
+    }
+    let create = format!("create index concurrently {} on {} ({})", identifier(&name), table.quoted(), table.bucket(""));
+    link.client().batch_execute(&create).await.map_err(action())
+}
+
+/// Replaces the map from buckets to waves, and waits for every transaction that may still write by the old one.
+pub(crate) async fn arm(link: &mut Link, waves: &[(i32, &BucketSet)], buckets: u32, tables: &[Table]) -> Result<(), StepError> {
+    let action = || doing("arming the waves");
+    let transaction = link.begin().await?;
+    let sets: Vec<&BucketSet> = waves.iter().map(|(_, set)| *set).collect();
+    let ids = list(std::iter::once(0).chain(waves.iter().map(|(id, _)| *id)).map(|id| id.to_string())).replace(' ', "");
+    let replace = format!(
+        "create or replace function shardyard.wave_at(bucket pg_catalog.int4) returns pg_catalog.int4 language sql immutable parallel safe
+         as $f$select ($m${{{ids}}}$m$::pg_catalog.int4[])[1 operator(pg_catalog.+) pg_catalog.get_byte($m$\\x{}$m$::pg_catalog.bytea, bucket)]$f$",
+        slots(&sets, buckets)
+    );
+    transaction.batch_execute(&replace).await.map_err(action())?;
+    transaction.commit().await.map_err(action())?;
+    wait_for_writers(link, tables).await
+}
+
+/// Waits until every transaction that now holds a lock for writing on one of the tables has ended. Blocks nobody.
+async fn wait_for_writers(link: &Link, tables: &[Table]) -> Result<(), StepError> {
+    let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
+    let select = "select distinct virtualtransaction from pg_catalog.pg_locks
+                  where locktype = 'relation' and granted and relation = any ($1)
+                    and database = (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())
+                    and mode not in ('AccessShareLock', 'RowShareLock') and pid is distinct from pg_catalog.pg_backend_pid()";
+    let mut first: Option<HashSet<String>> = None;
+    for _ in 0..WRITERS_PATIENCE_MS / WRITERS_POLL_MS {
+        let rows = link.client().query(select, &[&oids]).await.map_err(doing("waiting for open transactions"))?;
+        let now: HashSet<String> = rows.iter().map(|row| row.get(0)).collect();
+        let left = first.get_or_insert_with(|| now.clone());
+        left.retain(|transaction| now.contains(transaction));
+        if left.is_empty() {
+            return Ok(());
+        }
+        sleep(Duration::from_millis(WRITERS_POLL_MS)).await;
+    }
+    let left = list(first.unwrap_or_default().into_iter());
+    Err(StepError::Later(format!(
+        "on shard {} transactions are open that began before the guards (pg_locks.virtualtransaction {left})",
+        link.name
+    )))
+}
+
+/// Removes every object of moves from a shard, triggers first. Repeatable.
+pub(crate) async fn remove_all(link: &mut Link, tables: &[Table]) -> Result<(), StepError> {
+    for table in tables {
+        drop_triggers(link, table).await?;
+        drop_index(link, table).await?;
+    }
+    let action = || doing("removing the objects of moves");
+    let mut timeout_ms = LOCK_TIMEOUT_MS;
+    loop {
+        let transaction = link.begin().await?;
+        let drops = objects(&transaction).await?;
+        let outcome = transaction.batch_execute(&format!("set local lock_timeout = {timeout_ms}; {drops}")).await;
+        match outcome {
+            Ok(()) => return transaction.commit().await.map_err(action()),
+            Err(error) if is_lock_timeout(&error) => {
+                transaction.rollback().await.map_err(action())?;
+                timeout_ms = wait_longer(timeout_ms).await;
+            }
+            Err(error) => return Err(action()(error)),
+        }
+    }
+}
+
+/// Statements that drop what is there: functions of tables that are gone are found by their names.
+async fn objects<C: GenericClient>(client: &C) -> Result<String, StepError> {
+    let select = "select 'drop function ' || p.oid::pg_catalog.regprocedure || ' cascade' from pg_catalog.pg_proc p
+                  where p.pronamespace = 'shardyard'::pg_catalog.regnamespace and (p.proname ~ '^guard_[0-9]+$' or p.proname = 'wave_at')
+                  union all
+                  select 'drop ' || case c.relkind when 'S' then 'sequence ' else 'table ' end || c.oid::pg_catalog.regclass
+                  from pg_catalog.pg_class c
+                  where c.relnamespace = 'shardyard'::pg_catalog.regnamespace
+                    and (c.relkind = 'r' and c.relname ~ '^log_[0-9]+$' or c.relkind = 'S' and c.relname ~ '^wave_[0-9]+_phase$')
+                  union all select 'delete from shardyard.wave_mark'";
+    let rows = client.query(select, &[]).await.map_err(doing("looking for objects of moves"))?;
+    Ok(rows.iter().map(|row| format!("{};", row.get::<_, &str>(0))).collect())
+}
+
+/// The guard: a row of a wave passes by the wave's phase, and its identity is logged; both identities where they differ.
+fn guard_function(table: &Table) -> String {
+    let pass = |row: &str| {
+        format!(
+            "guarded := shardyard.wave_at({});
+        if guarded operator(pg_catalog.<>) 0 and shardyard.admit(guarded) then
+            insert into {} values (guarded, {});
+        end if;",
+            table.bucket(row),
+            table.log(),
+            table.identity_list(row),
+        )
+    };
+    format!(
+        "create or replace function shardyard.guard_{oid}() returns trigger language plpgsql as $guard$
+declare
+    guarded pg_catalog.int4;
+begin
+    if tg_op operator(pg_catalog.<>) 'INSERT' then
+        {old}
+    end if;
+    if tg_op operator(pg_catalog.=) 'DELETE' then
+        return old;
+    end if;
+    if tg_op operator(pg_catalog.=) 'UPDATE' then
+        if row({old_identity}) is not distinct from row({new_identity}) then
+            return new;
+        end if;
+    end if;
+    {new}
+    return new;
+end
+$guard$",
+        oid = table.oid,
+        old = pass("old."),
+        new = pass("new."),
+        old_identity = table.identity_list("old."),
+        new_identity = table.identity_list("new."),
+    )
+}
+
+async fn make_triggers(link: &mut Link, table: &Table) -> Result<(), StepError> {
+    let make = format!(
+        "create trigger {guard} before insert or update or delete on {table} for each row execute function shardyard.guard_{oid}();
+         create trigger {truncate} before truncate on {table} for each statement execute function shardyard.refuse_truncate()",
+        guard = identifier(GUARD),
+        truncate = identifier(TRUNCATE_GUARD),
+        table = table.quoted(),
+        oid = table.oid,
+    );
+    with_lock(link, table, true, &make).await
+}
+
+async fn drop_triggers(link: &mut Link, table: &Table) -> Result<(), StepError> {
+    let drop = format!(
+        "drop trigger if exists {} on {table}; drop trigger if exists {} on {table}",
+        identifier(GUARD),
+        identifier(TRUNCATE_GUARD),
+        table = table.quoted()
+    );
+    with_lock(link, table, false, &drop).await
+}
+
+/// Changes a table's triggers unless they are already there, or gone.
+async fn with_lock(link: &mut Link, table: &Table, wanted: bool, statements: &str) -> Result<(), StepError> {
+    let action = || doing(format!("changing the guard of {}", table.quoted()));
+    let mut timeout_ms = LOCK_TIMEOUT_MS;
+    loop {
+        let transaction = link.begin().await?;
+        let select = "select count(*) from pg_catalog.pg_trigger where tgrelid = $1 and tgname::text = any ($2)";
+        let found: i64 = transaction.query_one(select, &[&table.oid, &[GUARD, TRUNCATE_GUARD].as_slice()]).await.map_err(action())?.get(0);
+        if found == if wanted { 2 } else { 0 } {
+            return Ok(());
+        }
+        match transaction.batch_execute(&format!("set local lock_timeout = {timeout_ms}; {statements}")).await {
+            Ok(()) => return transaction.commit().await.map_err(action()),
+            Err(error) if is_lock_timeout(&error) => {
+                transaction.rollback().await.map_err(action())?;
+                timeout_ms = wait_longer(timeout_ms).await;
+            }
+            Err(error) => return Err(action()(error)),
+        }
+    }
+}
+
+async fn drop_index(link: &Link, table: &Table) -> Result<(), StepError> {
+    let drop = format!("drop index concurrently if exists {}.{}", identifier(&table.schema), identifier(&bucket_index(table)));
+    link.client().batch_execute(&drop).await.map_err(doing(format!("dropping the index on the buckets of {}", table.quoted())))
+}
+
+fn bucket_index(table: &Table) -> String {
+    format!("shardyard_bucket_{}", table.oid)
+}
+
+pub(crate) fn is_lock_timeout(error: &tokio_postgres::Error) -> bool {
+    error.code() == Some(&tokio_postgres::error::SqlState::LOCK_NOT_AVAILABLE)
+}
+
+/// Lets the others go on for a while, then asks for twice as long.
+async fn wait_longer(timeout_ms: u64) -> u64 {
+    sleep(Duration::from_millis(timeout_ms * 4)).await;
+    (timeout_ms * 2).min(LOCK_TIMEOUT_MS_MAX)
+}

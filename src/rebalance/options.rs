@@ -1,0 +1,28 @@
+//! What an operator may set for one move.
+
+use serde::{Deserialize, Serialize};
+
+/// Kept in the catalog with the move.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MoveOptions {
+    /// Longer than this, in milliseconds, proxies do not hold writes for transactions that are open: the worker gives up and tries again later.
+    /// With 300, a writer of a moving key never waits longer than that for others.
+    pub hold_max_ms: u64,
+    /// Rows copied or deleted in a second; 0: as fast as the servers can.
+    pub rows_per_second: u64,
+    /// Bytes copied in a second; 0: as fast as the servers can.
+    pub bytes_per_second: u64,
+    /// Copying waits while a replica of either shard is more bytes behind; 0: never. With 67108864, 64 MiB.
+    pub lag_bytes_max: u64,
+    /// A reversible move is finalized by itself after so many seconds; 86400 is a day.
+    pub reversible_s: u64,
+    /// Rows that differ at the verification are copied again instead of stopping the move.
+    pub repair: bool,
+}
+
+impl Default for MoveOptions {
+    fn default() -> Self {
+        Self { hold_max_ms: 300, rows_per_second: 0, bytes_per_second: 0, lag_bytes_max: 64 << 20, reversible_s: 86_400, repair: false }
+    }
+}

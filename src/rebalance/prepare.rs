@@ -1,0 +1,151 @@
+//! Makes a new shard ready: our schema, the application's schema, sequences of its own class, reference tables.
+
+use std::process::Stdio;
+
+use tokio::process::Command;
+use tokio_postgres::Client;
+use tracing::info;
+
+use crate::backend::ControlRole;
+use crate::backend::health::control_target;
+use crate::catalog::sequences::{STRIDE, set_apart};
+use crate::catalog::{TableRules, migrate};
+use crate::rebalance::error::{StepError, doing};
+use crate::rebalance::fault;
+use crate::rebalance::journal::Journal;
+use crate::rebalance::proxies::{self, Until};
+use crate::rebalance::shards::Shards;
+use crate::rebalance::table::{self, identifier};
+use crate::rebalance::transfer::pipe;
+use crate::topology::schema::RelationKind;
+use crate::topology::{Endpoint, Placement, Schema, ShardId};
+
+/// The mark of a shard whose schema is complete: no wave has this number.
+const SCHEMA_MARK: &str = "insert into shardyard.wave_mark values (0, '', 'schema', 0, 0, 0, 0) on conflict do nothing";
+
+/// What is needed to make a shard ready.
+pub(crate) struct Preparation<'a> {
+    pub(crate) journal: &'a mut Journal,
+    pub(crate) shards: &'a mut Shards,
+    pub(crate) control: &'a ControlRole,
+    pub(crate) rules: &'a TableRules,
+    pub(crate) buckets: u32,
+}
+
+impl Preparation<'_> {
+    /// From an empty database to an active shard without buckets. Repeatable.
+    pub(crate) async fn add(&mut self, shard: ShardId) -> Result<(), StepError> {
+        fault::point("prepare.before").await;
+        let version = self.journal.set_gate(Some("ddl")).await?;
+        proxies::wait(self.journal.client(), self.shards, version, Until::Settled).await?;
+        let endpoint = self.shards.shard(shard)?.primary.clone();
+        let mut target = control_target(&endpoint, self.control).named("shardyard worker prepares").connect().await?;
+        migrate::shard(&mut target, self.buckets).await?;
+        let home_id = self.shards.home;
+        let schema = table::sharded(self.shards.link(home_id).await?.client(), self.rules).await?;
+        self.make_schema(&mut target, &schema).await?;
+        fault::point("prepare.schema").await;
+        self.set_sequences_apart(&target, shard).await?;
+        let version = self.journal.set_gate(Some("everywhere")).await?;
+        proxies::wait(self.journal.client(), self.shards, version, Until::Settled).await?;
+        self.copy_references(shard, &schema).await?;
+        fault::point("prepare.references").await;
+        // Who waited to write a reference table goes on by a map that has the new shard.
+        let version = self.journal.open_shard(shard).await?;
+        proxies::wait(self.journal.client(), self.shards, version, Until::Both).await?;
+        fault::point("prepare.after").await;
+        Ok(())
+    }
+
+    /// The application's tables, views, functions, types and grants as the home shard has them, without what is single.
+    async fn make_schema(&mut self, target: &mut Client, schema: &Schema) -> Result<(), StepError> {
+        let marked = "select exists (select from shardyard.wave_mark where wave = 0 and table_name = 'schema')";
+        if target.query_one(marked, &[]).await.map_err(doing("looking at the new shard"))?.get(0) {
+            return Ok(());
+        }
+        let home = self.shards.shard(self.shards.home)?.primary.clone();
+        let definitions = dump(&home, self.control, schema).await?;
+        let action = || doing("making the schema of the new shard");
+        let transaction = target.transaction().await.map_err(action())?;
+        transaction.batch_execute("set local client_min_messages = warning").await.map_err(action())?;
+        transaction.batch_execute(&definitions).await.map_err(action())?;
+        transaction.batch_execute(SCHEMA_MARK).await.map_err(action())?;
+        transaction.commit().await.map_err(action())?;
+        info!("the new shard has its schema");
+        Ok(())
+    }
+
+    async fn set_sequences_apart(&mut self, target: &Client, shard: ShardId) -> Result<(), StepError> {
+        let ordinal = self.shards.shard(shard)?.ordinal;
+        let select = "select schemaname::text, sequencename::text, coalesce(last_value, 0) from pg_catalog.pg_sequences
+                      where increment_by = $1 and schemaname not in ('shardyard')";
+        let mut highest: std::collections::BTreeMap<(String, String), i64> = std::collections::BTreeMap::new();
+        for id in self.shards.ids().into_iter().filter(|id| *id != shard) {
+            let rows = self.shards.link(id).await?.client().query(select, &[&STRIDE]).await;
+            for row in rows.map_err(doing("reading the sequences"))? {
+                let last = highest.entry((row.get(0), row.get(1))).or_default();
+                *last = (*last).max(row.get(2));
+            }
+        }
+        let own = target.query(select, &[&STRIDE]).await.map_err(doing("reading the new shard's sequences"))?;
+        for row in own {
+            let key: (String, String) = (row.get(0), row.get(1));
+            let last = highest.get(&key).copied().unwrap_or(0);
+            target.batch_execute(&set_apart(&key.0, &key.1, ordinal, last)).await.map_err(doing("setting a sequence apart"))?;
+        }
+        Ok(())
+    }
+
+    /// Every reference table whole, at one snapshot of the home shard.
+    async fn copy_references(&mut self, shard: ShardId, schema: &Schema) -> Result<(), StepError> {
+        let home_id = self.shards.home;
+        let (home, target) = self.shards.two(home_id, shard).await?;
+        let tables = table::references(home.client(), schema, &home.name).await?;
+        let action = || doing("copying the reference tables");
+        let (source, target) = (home.begin_snapshot().await?, target.begin().await?);
+        target.batch_execute("set local session_replication_role = replica").await.map_err(action())?;
+        for table in &tables {
+            let name = table.quoted();
+            // What an interrupted attempt left; nobody else writes here yet.
+            target.batch_execute(&format!("delete from only {name}")).await.map_err(action())?;
+            let columns = table.column_list();
+            if columns.is_empty() {
+                continue;
+            }
+            let query = format!("select {} from only {name} as t", table.values());
+            pipe(&source, &query, &target, &format!("{name} ({columns})"), table.is_portable()).await?;
+        }
+        target.commit().await.map_err(action())?;
+        source.rollback().await.map_err(action())?;
+        info!(tables = tables.len(), "the new shard has the reference tables");
+        Ok(())
+    }
+}
+
+/// `pg_dump --schema-only` of the home shard, without our schema and what is single.
+async fn dump(home: &Endpoint, control: &ControlRole, schema: &Schema) -> Result<String, StepError> {
+    let mut command = Command::new("pg_dump");
+    command.stdin(Stdio::null()).args(["--schema-only", "--no-password", "--no-publications", "--no-subscriptions"]);
+    command.args(["--exclude-schema", "shardyard"]);
+    let stored = |kind: RelationKind| kind != RelationKind::Sequence;
+    for relation in schema.relations().filter(|relation| relation.placement == Placement::Single && stored(relation.kind)) {
+        // A pattern: quoted, its characters mean themselves.
+        command.arg("--exclude-table").arg(format!("{}.{}", identifier(&relation.schema), identifier(&relation.name)));
+    }
+    command.arg("--host").arg(&home.host).arg("--port").arg(home.port.to_string());
+    command.arg("--username").arg(&control.user).arg("--dbname").arg(&home.database);
+    if let Some(password) = &control.password {
+        command.env("PGPASSWORD", password);
+    }
+    let lacking =
+        |error| StepError::Operator(format!("pg_dump cannot be run ({error}): install PostgreSQL's client programs where the worker runs"));
+    let output = command.output().await.map_err(lacking)?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        return Err(StepError::Operator(format!("pg_dump of the home shard failed: {text}")));
+    }
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    // Its lines for psql only (\restrict); and the schema that every database has.
+    let ours = |line: &&str| !line.starts_with('\\') && *line != "CREATE SCHEMA public;";
+    Ok(text.lines().filter(ours).map(|line| format!("{line}\n")).collect())
+}

@@ -1,0 +1,201 @@
+//! The worker's connections to the shards, and what is done on all of them.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tokio_postgres::Client;
+use tracing::debug;
+
+use crate::backend::ControlRole;
+use crate::backend::health::control_target;
+use crate::catalog::store::{self, ShardRow};
+use crate::rebalance::error::{StepError, doing};
+use crate::rebalance::fault;
+use crate::rebalance::link::Link;
+use crate::topology::{Endpoint, Shard, ShardId};
+
+/// The advisory locks of proxies' connections (`shardyard.enter`): this and the incarnation.
+const PROXY_LOCK_CLASS: i64 = 1_398_361_426;
+/// A standby that does not replay what was written before is waited for so long.
+const REPLAY_PATIENCE: Duration = Duration::from_secs(10);
+
+/// All shards but the retired ones, and connections to those that were needed.
+pub(crate) struct Shards {
+    pub(crate) rows: Vec<ShardRow>,
+    pub(crate) home: ShardId,
+    links: HashMap<ShardId, Link>,
+    replicas: HashMap<Endpoint, Client>,
+    control: ControlRole,
+    token: i64,
+}
+
+impl Shards {
+    pub(crate) async fn load(catalog: &Client, control: &ControlRole, token: i64) -> Result<Self, StepError> {
+        let mut shards =
+            Self { rows: Vec::new(), home: ShardId(0), links: HashMap::new(), replicas: HashMap::new(), control: control.clone(), token };
+        shards.reload(catalog).await?;
+        Ok(shards)
+    }
+
+    /// Reads the catalog's list anew; connections to servers that are no longer a shard's primary are dropped.
+    pub(crate) async fn reload(&mut self, catalog: &Client) -> Result<(), StepError> {
+        let rows: Vec<ShardRow> = store::shards(catalog).await?.into_iter().filter(|row| row.state != "retired").collect();
+        let same = |id: &ShardId, rows: &[ShardRow], old: &[ShardRow]| {
+            let primary = |rows: &[ShardRow]| rows.iter().find(|row| row.shard.id == *id).map(|row| row.shard.primary.clone());
+            primary(rows) == primary(old)
+        };
+        self.links.retain(|id, link| !link.is_closed() && same(id, &rows, &self.rows));
+        self.rows = rows;
+        let home = catalog.query_one("select home_shard from shardyard.cluster", &[]).await.map_err(doing("reading the home shard"))?;
+        self.home = ShardId(home.get::<_, Option<i32>>(0).and_then(|id| u16::try_from(id).ok()).unwrap_or(0));
+        Ok(())
+    }
+
+    pub(crate) fn shard(&self, id: ShardId) -> Result<&Shard, StepError> {
+        let row = self.rows.iter().find(|row| row.shard.id == id);
+        row.map(|row| &row.shard).ok_or_else(|| StepError::Operator(format!("shard {id} is not in the catalog, or is retired")))
+    }
+
+    /// How many buckets a shard owned when the list was read.
+    pub(crate) fn owned(&self, id: ShardId) -> usize {
+        self.rows.iter().find(|row| row.shard.id == id).map_or(0, |row| row.buckets as usize)
+    }
+
+    /// A connection of the leader to the shard's primary.
+    pub(crate) async fn link(&mut self, id: ShardId) -> Result<&mut Link, StepError> {
+        if self.links.get(&id).is_none_or(Link::is_closed) {
+            let link = Link::open(self.shard(id)?, &self.control, self.token).await?;
+            // A shard that was away when this leader took over learns the token now.
+            link.take_over().await?;
+            self.links.insert(id, link);
+        }
+        Ok(self.links.get_mut(&id).expect("made just now"))
+    }
+
+    /// Connections to two different shards.
+    pub(crate) async fn two(&mut self, one: ShardId, other: ShardId) -> Result<(&mut Link, &mut Link), StepError> {
+        self.link(one).await?;
+        self.link(other).await?;
+        let [one, other] = self.links.get_disjoint_mut([&one, &other]);
+        Ok((one.expect("made just now"), other.expect("made just now")))
+    }
+
+    /// Writes the token to every shard: former leaders can do nothing more on any.
+    pub(crate) async fn take_over(&mut self) -> Result<(), StepError> {
+        if fault::omits("token") {
+            return Ok(());
+        }
+        for id in self.made() {
+            self.link(id).await?.take_over().await?;
+        }
+        Ok(())
+    }
+
+    /// Without those that are being added: they may lack our schema yet, and no proxy knows them.
+    pub(crate) fn made(&self) -> Vec<ShardId> {
+        self.rows.iter().filter(|row| row.state != "adding").map(|row| row.shard.id).collect()
+    }
+
+    pub(crate) fn ids(&self) -> Vec<ShardId> {
+        self.rows.iter().map(|row| row.shard.id).collect()
+    }
+
+    /// Shuts a proxy's incarnation out of every server: first the row, then the end of its connections, which are known by their lock.
+    pub(crate) async fn fence_out(&mut self, incarnation: i32) -> Result<(), StepError> {
+        if fault::omits("proxy-fence") {
+            return Ok(());
+        }
+        for id in self.made() {
+            let link = self.link(id).await?;
+            let action = || doing(format!("fencing a proxy out of shard {id}"));
+            let transaction = link.begin().await?;
+            let insert = "insert into shardyard.fenced (incarnation) values ($1) on conflict do nothing";
+            transaction.execute(insert, &[&incarnation]).await.map_err(action())?;
+            transaction.commit().await.map_err(action())?;
+            end_holders(link.client(), incarnation).await.map_err(action())?;
+            let position = self.position(id).await?;
+            for endpoint in self.replicas_of(id) {
+                let Some(replica) = self.replica(&endpoint).await else { continue };
+                if !replayed(replica, &position, Instant::now() + REPLAY_PATIENCE).await {
+                    return Err(StepError::Later(format!("replica {endpoint} does not replay, and a dead proxy must be fenced out of it")));
+                }
+                end_holders(replica, incarnation).await.map_err(doing(format!("fencing a proxy out of replica {endpoint}")))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether every replica of the shard that can be reached has replayed what its primary has written so far.
+    pub(crate) async fn replicas_have_replayed(&mut self, id: ShardId, deadline: Instant) -> Result<bool, StepError> {
+        let endpoints = self.replicas_of(id);
+        if endpoints.is_empty() {
+            return Ok(true);
+        }
+        let position = self.position(id).await?;
+        for endpoint in endpoints {
+            if let Some(replica) = self.replica(&endpoint).await
+                && !replayed(replica, &position, deadline).await
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Opens the connections that the fence must not wait for.
+    pub(crate) async fn warm(&mut self, id: ShardId) {
+        for endpoint in self.replicas_of(id) {
+            self.replica(&endpoint).await;
+        }
+    }
+
+    async fn position(&mut self, id: ShardId) -> Result<String, StepError> {
+        let select = "select pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text";
+        let row = self.link(id).await?.client().query_one(select, &[]).await;
+        Ok(row.map_err(doing(format!("asking shard {id} for its position")))?.get(0))
+    }
+
+    fn replicas_of(&self, id: ShardId) -> Vec<Endpoint> {
+        let row = self.rows.iter().find(|row| row.shard.id == id);
+        row.map(|row| row.shard.replicas.iter().map(|replica| replica.endpoint.clone()).collect()).unwrap_or_default()
+    }
+
+    /// A connection to a replica; `None` when it cannot be reached: then no proxy reads from it for long either.
+    async fn replica(&mut self, endpoint: &Endpoint) -> Option<&Client> {
+        if self.replicas.get(endpoint).is_none_or(Client::is_closed) {
+            match control_target(endpoint, &self.control).named("shardyard worker").connect().await {
+                Ok(client) => drop(self.replicas.insert(endpoint.clone(), client)),
+                Err(error) => {
+                    debug!(%endpoint, %error, "replica not reached");
+                    self.replicas.remove(endpoint);
+                }
+            }
+        }
+        self.replicas.get(endpoint)
+    }
+}
+
+async fn end_holders(client: &Client, incarnation: i32) -> Result<(), tokio_postgres::Error> {
+    let end = "select pg_catalog.pg_terminate_backend(pid) from pg_catalog.pg_locks
+               where locktype = 'advisory' and classid::bigint = $1 and objid::bigint = $2 and objsubid = 2";
+    let incarnation = i64::from(incarnation);
+    while !client.query(end, &[&PROXY_LOCK_CLASS, &incarnation]).await?.is_empty() {
+        sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
+}
+
+async fn replayed(replica: &Client, position: &str, deadline: Instant) -> bool {
+    let select =
+        "select not pg_catalog.pg_is_in_recovery() or pg_catalog.pg_last_wal_replay_lsn() >= $1::pg_catalog.text::pg_catalog.pg_lsn";
+    loop {
+        match replica.query_one(select, &[&position]).await {
+            Ok(row) if row.get::<_, Option<bool>>(0) == Some(true) => return true,
+            Ok(_) if Instant::now() < deadline => sleep(Duration::from_millis(1)).await,
+            Ok(_) => return false,
+            // Lost: as one that cannot be reached.
+            Err(_) => return true,
+        }
+    }
+}

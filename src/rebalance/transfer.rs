@@ -1,0 +1,37 @@
+//! Rows on their way: COPY out of one shard straight into another.
+
+use bytes::Bytes;
+use futures_util::{SinkExt, TryStreamExt};
+use tokio_postgres::Transaction;
+
+use crate::rebalance::error::{StepError, doing};
+
+/// What went over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Amount {
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+}
+
+impl std::ops::AddAssign for Amount {
+    fn add_assign(&mut self, other: Self) {
+        self.rows += other.rows;
+        self.bytes += other.bytes;
+    }
+}
+
+/// Runs `COPY (query) TO STDOUT` here and `COPY into FROM STDIN` there, in the caller's transactions.
+pub(crate) async fn pipe(from: &Transaction<'_>, query: &str, to: &Transaction<'_>, into: &str, binary: bool) -> Result<Amount, StepError> {
+    let format = if binary { "binary" } else { "text" };
+    let action = || doing(format!("copying rows into {into}"));
+    let rows = from.copy_out(&format!("copy ({query}) to stdout (format {format})")).await.map_err(action())?;
+    let sink = to.copy_in::<_, Bytes>(&format!("copy {into} from stdin (format {format})")).await.map_err(action())?;
+    let (mut rows, mut sink) = (std::pin::pin!(rows), std::pin::pin!(sink));
+    let mut bytes = 0;
+    while let Some(part) = rows.try_next().await.map_err(action())? {
+        bytes += part.len() as u64;
+        sink.feed(part).await.map_err(action())?;
+    }
+    let rows = sink.finish().await.map_err(action())?;
+    Ok(Amount { rows, bytes })
+}

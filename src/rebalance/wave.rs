@@ -1,0 +1,256 @@
+//! The steps of one wave: each state's work, then the next state.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::catalog::store;
+use crate::rebalance::bucket_set::BucketSet;
+use crate::rebalance::capture::{self, Phase};
+use crate::rebalance::conduct::Conductor;
+use crate::rebalance::cutover::{Cutover, Fenced};
+use crate::rebalance::error::{StepError, doing};
+use crate::rebalance::fault;
+use crate::rebalance::journal::{Move, Wave};
+use crate::rebalance::options::MoveOptions;
+use crate::rebalance::pass::{Passed, Sides};
+use crate::rebalance::proxies::{self, Until};
+use crate::rebalance::state::WaveState;
+use crate::rebalance::table::{self, Pair, Table};
+use crate::rebalance::transfer::Amount;
+use crate::rebalance::{cleanup, copy};
+use crate::topology::ShardId;
+
+/// A pass of fewer keys is small enough for the fence.
+const FEW_KEYS: u64 = 500;
+/// Passes in a row that do not get smaller: the writers are faster than we are, and the fence must be tried all the same.
+const PASSES_MAX: u32 = 50;
+
+impl Conductor {
+    pub(super) async fn wave_step(&mut self, the_move: &Move, waves: &mut [Wave], at: usize) -> Result<(), StepError> {
+        let all = waves.to_vec();
+        let Some(wave) = waves.get_mut(at) else { return Ok(()) };
+        match wave.state {
+            WaveState::Planned => {
+                fault::point("wave.planned").await;
+                (self.verified, self.given_up) = (None, 0);
+                self.journal.advance(wave, WaveState::Arming).await.map(drop)
+            }
+            WaveState::Arming => self.arm(wave, &all).await,
+            WaveState::Copying => self.copy(the_move, wave).await,
+            WaveState::CatchingUp => self.catch_up(the_move, wave).await,
+            WaveState::Verifying => self.verify(the_move, wave).await,
+            WaveState::Fencing | WaveState::Flipped => {
+                let pairs = self.pairs(wave.from(), wave.to()).await?;
+                let mut cutover = Cutover { journal: &mut self.journal, shards: &mut self.shards, pairs: &pairs, the_move };
+                if wave.state == WaveState::Fencing { cutover.reopen(wave).await } else { cutover.release(wave).await }
+            }
+            WaveState::Released => {
+                let version = store::version(self.journal.client()).await?;
+                proxies::wait(self.journal.client(), &mut self.shards, version, Until::Acknowledged).await?;
+                let keeps = the_move.keep_source && !wave.reversed;
+                self.journal.advance(wave, if keeps { WaveState::Reversible } else { WaveState::Cleaning }).await.map(drop)
+            }
+            WaveState::Reversible => self.journal.advance(wave, WaveState::Cleaning).await.map(drop),
+            WaveState::Cleaning => self.clean_wave(the_move, wave, &all).await,
+            WaveState::Finished | WaveState::Aborted => Ok(()),
+        }
+    }
+
+    async fn arm(&mut self, wave: &mut Wave, all: &[Wave]) -> Result<(), StepError> {
+        let version = store::version(self.journal.client()).await?;
+        proxies::wait(self.journal.client(), &mut self.shards, version, Until::Both).await?;
+        fault::point("arming.proxies").await;
+        let pairs = self.pairs(wave.from(), wave.to()).await?;
+        for (id, phase) in [(wave.to(), Phase::Closed), (wave.from(), Phase::Logging)] {
+            let tables: Vec<Table> = pairs.iter().map(|pair| if id == wave.from() { &pair.from } else { &pair.to }).cloned().collect();
+            let armed = armed(all, id);
+            let link = self.shards.link(id).await?;
+            for table in &tables {
+                capture::index_bucket(link, table).await?;
+            }
+            if id == wave.to() {
+                for table in &tables {
+                    if cleanup::has_rows(link, table, wave).await? {
+                        let (name, shard) = (table.quoted(), &link.name);
+                        return Err(StepError::Operator(format!(
+                            "shard {shard} has rows of {name} in buckets that it does not own: delete them, or move them where they belong"
+                        )));
+                    }
+                }
+            }
+            capture::make_phase(link, wave.id, phase).await?;
+            fault::point("arming.objects").await;
+            capture::guard_tables(link, &tables).await?;
+            fault::point("arming.guards").await;
+            capture::arm(link, &armed, self.buckets, &tables).await?;
+        }
+        fault::point("arming.after").await;
+        self.journal.advance(wave, WaveState::Copying).await?;
+        info!(wave = wave.id, source = %wave.source, target = %wave.target, buckets = wave.buckets.len(), "armed");
+        Ok(())
+    }
+
+    /// One chunk, or on to the passes.
+    async fn copy(&mut self, the_move: &Move, wave: &mut Wave) -> Result<(), StepError> {
+        let pairs = self.pairs(wave.from(), wave.to()).await?;
+        let owned = self.shards.owned(wave.from());
+        let (from, to) = self.shards.two(wave.from(), wave.to()).await?;
+        let left = copy::unmarked(to, &pairs, wave, owned).await?;
+        let mut copied = 0;
+        for chunk in &left {
+            let amount = chunk.copy(from, to, wave.id).await?;
+            copied += 1;
+            self.throttle.pace(&the_move.options, amount).await;
+            // The operator's wish is looked at after each chunk.
+            if copied < left.len() && self.throttle.has_worked_long() {
+                self.journal.tell(wave.id, &json!({ "chunks_left": left.len() - copied })).await?;
+                return Ok(());
+            }
+        }
+        for pair in &pairs {
+            let analyze = format!("analyze {}", pair.to.quoted());
+            to.client().batch_execute(&analyze).await.map_err(doing("analyzing the target"))?;
+        }
+        fault::point("copy.after").await;
+        self.journal.advance(wave, WaveState::CatchingUp).await?;
+        info!(wave = wave.id, "copied");
+        Ok(())
+    }
+
+    async fn catch_up(&mut self, the_move: &Move, wave: &mut Wave) -> Result<(), StepError> {
+        let pairs = self.pairs(wave.from(), wave.to()).await?;
+        for _ in 0..PASSES_MAX {
+            if self.pass(wave, &pairs).await?.keys <= FEW_KEYS {
+                break;
+            }
+        }
+        fault::point("catching-up.after").await;
+        if self.verified != Some(wave.id) {
+            return self.journal.advance(wave, WaveState::Verifying).await.map(drop);
+        }
+        // A proxy that does not answer is found out, and fenced, before anybody's writes are held.
+        let version = store::version(self.journal.client()).await?;
+        proxies::wait(self.journal.client(), &mut self.shards, version, Until::Acknowledged).await?;
+        self.pass(wave, &pairs).await?;
+        let began = Instant::now();
+        let mut cutover = Cutover { journal: &mut self.journal, shards: &mut self.shards, pairs: &pairs, the_move };
+        match cutover.fence(wave).await? {
+            Fenced::Flipped => {
+                cutover.release(wave).await?;
+                let held_ms = began.elapsed().as_millis();
+                self.journal.tell(wave.id, &json!({ "held_ms": u64::try_from(held_ms).unwrap_or(u64::MAX) })).await
+            }
+            Fenced::GivenUp(reason) => {
+                self.given_up += 1;
+                info!(wave = wave.id, reason, tries = self.given_up, "switch given up, tried again later");
+                self.journal.tell(wave.id, &json!({ "given_up": self.given_up, "reason": reason })).await?;
+                sleep(Duration::from_millis(u64::from(self.given_up.min(20)) * 100)).await;
+                Ok(())
+            }
+        }
+    }
+
+    async fn pass(&mut self, wave: &Wave, pairs: &[Pair]) -> Result<Passed, StepError> {
+        let (from, to) = self.shards.two(wave.from(), wave.to()).await?;
+        let passed = Sides { from, to, pairs, wave: wave.id }.pass().await?;
+        if passed.keys > 0 {
+            self.journal.tell(wave.id, &json!({ "pass_keys": passed.keys, "pass_rows": passed.rows })).await?;
+        }
+        Ok(passed)
+    }
+
+    async fn verify(&mut self, the_move: &Move, wave: &mut Wave) -> Result<(), StepError> {
+        let pairs = self.pairs(wave.from(), wave.to()).await?;
+        let owned = self.shards.owned(wave.from());
+        let (from, to) = self.shards.two(wave.from(), wave.to()).await?;
+        let mut sides = Sides { from, to, pairs: &pairs, wave: wave.id };
+        let mut repaired = false;
+        for pair in &pairs {
+            for chunk in copy::chunks(pair, &wave.buckets, owned) {
+                let (_, difference) = sides.pass_and_verify(Some(&chunk), the_move.options.repair).await?;
+                let Some(difference) = difference else { continue };
+                let (table, count, shown) = (&difference.table, difference.count, &difference.shown);
+                warn!(wave = wave.id, table, count, "rows differ");
+                self.journal.tell(wave.id, &json!({ "differences": { table: { "count": count, "keys": shown } } })).await?;
+                if !the_move.options.repair {
+                    return Err(StepError::Operator(format!(
+                        "{count} rows of {table} differ on the two shards, first of key {}: \"shardyard move repair\" copies them again",
+                        shown.first().map_or("", String::as_str)
+                    )));
+                }
+                repaired = true;
+            }
+        }
+        fault::point("verify.after").await;
+        if repaired {
+            return self.journal.advance(wave, WaveState::CatchingUp).await.map(drop);
+        }
+        self.verified = Some(wave.id);
+        self.journal.tell(wave.id, &json!({ "verified": true, "differences": null })).await?;
+        self.journal.advance(wave, WaveState::CatchingUp).await?;
+        info!(wave = wave.id, "verified");
+        Ok(())
+    }
+
+    async fn clean_wave(&mut self, the_move: &Move, wave: &mut Wave, all: &[Wave]) -> Result<(), StepError> {
+        fault::point("clean.before").await;
+        // The side that is no longer the owner.
+        self.delete_rows(&the_move.options, wave, wave.from()).await?;
+        fault::point("clean.deleted").await;
+        self.disarm(wave, all).await?;
+        fault::point("clean.after").await;
+        self.journal.advance(wave, WaveState::Finished).await?;
+        info!(wave = wave.id, "cleaned");
+        Ok(())
+    }
+
+    pub(super) async fn abort_wave(&mut self, waves: &mut [Wave], at: usize) -> Result<(), StepError> {
+        let all = waves.to_vec();
+        let Some(wave) = waves.get_mut(at) else { return Ok(()) };
+        if wave.state.is_armed() {
+            self.delete_rows(&MoveOptions::default(), wave, wave.to()).await?;
+            self.disarm(wave, &all).await?;
+        }
+        self.journal.advance(wave, WaveState::Aborted).await?;
+        info!(wave = wave.id, "aborted");
+        Ok(())
+    }
+
+    async fn delete_rows(&mut self, options: &MoveOptions, wave: &Wave, shard: ShardId) -> Result<(), StepError> {
+        let schema = self.schema().await?;
+        let link = self.shards.link(shard).await?;
+        for table in table::of_shard(link.client(), &schema, &link.name).await? {
+            loop {
+                let rows = cleanup::delete_batch(link, &table, wave).await?;
+                if rows == 0 {
+                    break;
+                }
+                self.throttle.pace(options, Amount { rows, bytes: 0 }).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// The guards know the wave no longer; its log and marks go.
+    async fn disarm(&mut self, wave: &Wave, all: &[Wave]) -> Result<(), StepError> {
+        let schema = self.schema().await?;
+        for id in [wave.source, wave.target] {
+            let others: Vec<Wave> = all.iter().filter(|other| other.id != wave.id).cloned().collect();
+            let armed = armed(&others, id);
+            let link = self.shards.link(id).await?;
+            let tables = table::of_shard(link.client(), &schema, &link.name).await?;
+            capture::arm(link, &armed, self.buckets, &tables).await?;
+            cleanup::forget(link, &tables, wave.id).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The waves whose buckets a shard's guards must know.
+fn armed(waves: &[Wave], shard: ShardId) -> Vec<(i32, &BucketSet)> {
+    let of_shard = |wave: &&Wave| wave.touches(shard) && wave.state.is_armed();
+    waves.iter().filter(of_shard).map(|wave| (wave.id, &wave.buckets)).collect()
+}

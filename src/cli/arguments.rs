@@ -319,6 +319,9 @@ pub(crate) struct UpArguments {
     /// Start the servers only
     #[arg(long)]
     pub(crate) no_proxy: bool,
+    /// Start no worker: nothing can move
+    #[arg(long)]
+    pub(crate) no_worker: bool,
     /// Let the servers wait for the disk, as in production: slower
     #[arg(long)]
     pub(crate) fsync: bool,

@@ -16,6 +16,7 @@ pub(crate) async fn run(command: DevCommand) -> Result<u8> {
                 dir: arguments.dir.dir,
                 detach: arguments.detach,
                 no_proxy: arguments.no_proxy,
+                no_worker: arguments.no_worker,
                 fsync: arguments.fsync,
             };
             up(&options).await?;

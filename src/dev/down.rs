@@ -11,7 +11,7 @@ use crate::dev::folder::Folder;
 use crate::dev::proxy_process;
 use crate::dev::record::ServerRecord;
 use crate::dev::server::Site;
-use crate::dev::strays;
+use crate::dev::{strays, worker_process};
 
 /// What `dev down` was asked.
 #[derive(Clone, Debug)]
@@ -40,12 +40,13 @@ pub async fn down(options: &DownOptions) -> Result<(), DevError> {
     Ok(())
 }
 
-/// Stops the proxy, then all servers at once.
+/// Stops the worker, the proxy, then all servers at once.
 ///
 /// # Errors
 /// The first that occurred; everything has been tried.
 pub async fn stop_all(site: &Site) -> Result<(), DevError> {
-    let proxy = proxy_process::stop(&site.folder).await;
+    let worker = worker_process::stop(&site.folder).await;
+    let proxy = worker.and(proxy_process::stop(&site.folder).await);
     let strays = strays::end(&site.folder.servers()).await;
     let mut stopping = JoinSet::new();
     for server in site.record.servers().cloned().collect::<Vec<ServerRecord>>() {

@@ -75,6 +75,16 @@ impl Folder {
         self.path.join("proxy.log")
     }
 
+    #[must_use]
+    pub fn worker_pid(&self) -> PathBuf {
+        self.path.join("worker.pid")
+    }
+
+    #[must_use]
+    pub fn worker_log(&self) -> PathBuf {
+        self.path.join("worker.log")
+    }
+
     /// One server's folder: `data`, `log`.
     #[must_use]
     pub fn server(&self, name: &str) -> PathBuf {
@@ -162,7 +172,7 @@ impl Folder {
                 std::fs::remove_dir_all(&path).map_err(DevError::file("cannot remove", &path))?;
             }
         }
-        for name in ["proxy.pid", "proxy.log", "cluster.json.new", "cluster.json"] {
+        for name in ["proxy.pid", "proxy.log", "worker.pid", "worker.log", "cluster.json.new", "cluster.json"] {
             match std::fs::remove_file(self.path.join(name)) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(DevError::file("cannot remove", &self.path.join(name))(error));

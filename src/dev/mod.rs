@@ -15,6 +15,7 @@ pub mod settings;
 pub mod status;
 pub mod strays;
 pub mod up;
+pub mod worker_process;
 
 pub use down::{DownOptions, down};
 pub use error::DevError;

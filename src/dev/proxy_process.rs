@@ -1,6 +1,7 @@
 //! The proxy as a child process: `shardyard serve` in a session of its own, so that Ctrl-C reaches `dev up` first.
 
 use std::fs::OpenOptions;
+use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -45,7 +46,12 @@ pub async fn start(folder: &Folder, record: &Record) -> Result<Child, DevError> 
 /// The running proxy's process id, if it is there.
 #[must_use]
 pub fn running(folder: &Folder) -> Option<i32> {
-    let pid: i32 = std::fs::read_to_string(folder.proxy_pid()).ok()?.trim().parse().ok()?;
+    running_by(&folder.proxy_pid(), folder)
+}
+
+/// The same of the process whose id is in a file.
+pub(super) fn running_by(pid_file: &Path, folder: &Folder) -> Option<i32> {
+    let pid: i32 = std::fs::read_to_string(pid_file).ok()?.trim().parse().ok()?;
     (pid > 1 && kill(Pid::from_raw(pid), None).is_ok() && is_ours(pid, folder)).then_some(pid)
 }
 
@@ -54,24 +60,29 @@ pub fn running(folder: &Folder) -> Option<i32> {
 /// # Errors
 /// When the process cannot be signalled.
 pub async fn stop(folder: &Folder) -> Result<(), DevError> {
+    stop_by(&folder.proxy_pid(), folder).await
+}
+
+/// The same of the process whose id is in a file.
+pub(super) async fn stop_by(pid_file: &Path, folder: &Folder) -> Result<(), DevError> {
     let deadline = Instant::now() + Duration::from_secs(15);
-    if let Some(pid) = running(folder) {
+    if let Some(pid) = running_by(pid_file, folder) {
         signal(pid, Signal::SIGTERM)?;
     }
-    while let Some(pid) = running(folder) {
+    while let Some(pid) = running_by(pid_file, folder) {
         if Instant::now() > deadline {
             signal(pid, Signal::SIGKILL)?;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let _ = std::fs::remove_file(folder.proxy_pid());
+    let _ = std::fs::remove_file(pid_file);
     Ok(())
 }
 
 fn signal(pid: i32, signal: Signal) -> Result<(), DevError> {
     match kill(Pid::from_raw(pid), signal) {
         Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
-        Err(errno) => Err(DevError::Proxy(format!("cannot signal the proxy, process {pid}: {errno}"))),
+        Err(errno) => Err(DevError::Proxy(format!("cannot signal process {pid}: {errno}"))),
     }
 }
 
@@ -79,7 +90,7 @@ fn signal(pid: i32, signal: Signal) -> Result<(), DevError> {
 fn is_ours(pid: i32, folder: &Folder) -> bool {
     let Ok(arguments) = std::fs::read(format!("/proc/{pid}/cmdline")) else {
         // No /proc (macOS): the file is all there is.
-        return !std::path::Path::new("/proc/self").exists();
+        return !Path::new("/proc/self").exists();
     };
     let config = folder.config();
     arguments.split(|byte| *byte == 0).any(|argument| argument == config.as_os_str().as_encoded_bytes())

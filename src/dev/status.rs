@@ -11,12 +11,14 @@ use crate::dev::folder::Folder;
 use crate::dev::proxy_process;
 use crate::dev::record::Record;
 use crate::dev::server::Site;
+use crate::dev::worker_process;
 
 /// A cluster and the state of its processes.
 pub struct Status {
     pub record: Record,
     pub config: String,
     pub proxy_pid: Option<i32>,
+    pub worker_pid: Option<i32>,
     /// Name, port and whether it runs, of every server.
     pub servers: Vec<(String, u16, bool)>,
 }
@@ -35,6 +37,7 @@ pub async fn status(dir: &Path) -> Result<Status, DevError> {
     Ok(Status {
         config: site.folder.config().display().to_string(),
         proxy_pid: proxy_process::running(&site.folder),
+        worker_pid: worker_process::running(&site.folder),
         servers,
         record: site.record,
     })
@@ -66,6 +69,7 @@ impl Status {
             "shards": record.shards.iter().map(shard).collect::<Vec<_>>(),
             "extra": extra,
             "proxy": {"running": self.proxy_pid.is_some(), "pid": self.proxy_pid},
+            "worker": {"running": self.worker_pid.is_some(), "pid": self.worker_pid},
             "servers": servers,
         })
     }
@@ -77,6 +81,10 @@ impl Status {
             Some(pid) => format!("proxy                running  {} (process {pid})", self.record.app_dsn()),
             None => "proxy                stopped".to_owned(),
         }];
+        lines.push(match self.worker_pid {
+            Some(pid) => format!("worker               running  (process {pid})"),
+            None => "worker               stopped".to_owned(),
+        });
         for (name, port, running) in &self.servers {
             lines.push(format!("{name:<20} {}  127.0.0.1:{port}", if *running { "running" } else { "stopped" }));
         }

@@ -16,7 +16,7 @@ use crate::dev::down::stop_all;
 use crate::dev::folder::{Folder, write_secret};
 use crate::dev::record::{APP_ROLE, CATALOG_DATABASE, DATABASE, Record, ServerRecord, ShardRecord, Stage};
 use crate::dev::server::Site;
-use crate::dev::{DevError, ports, proxy_process, settings};
+use crate::dev::{DevError, ports, proxy_process, settings, worker_process};
 use crate::topology::hash::initial_buckets;
 use crate::topology::shard_map::Replica;
 use crate::topology::{Endpoint, Shard, ShardId, ShardMap};
@@ -34,6 +34,8 @@ pub struct UpOptions {
     pub detach: bool,
     /// Start the servers only.
     pub no_proxy: bool,
+    /// Start no worker: nothing can move.
+    pub no_worker: bool,
     /// Let servers wait for the disk.
     pub fsync: bool,
 }
@@ -160,6 +162,9 @@ async fn bring_up(site: &Arc<Site>, options: &UpOptions) -> Result<Option<Child>
     let mut record = site.record.clone();
     record.stage = Stage::Made;
     site.folder.write_record(&record)?;
+    if !options.no_proxy && !options.no_worker && worker_process::running(&site.folder).is_none() {
+        worker_process::start(&site.folder)?;
+    }
     if options.no_proxy || proxy_process::running(&site.folder).is_some() {
         return Ok(None);
     }

@@ -127,7 +127,8 @@ impl Cutover<'_> {
     /// From `Flipped` to `Released`: every proxy knows the new owner, then it is opened.
     pub(crate) async fn release(&mut self, wave: &mut Wave) -> Result<(), StepError> {
         let version = crate::catalog::store::version(self.journal.client()).await?;
-        proxies::wait(self.journal.client(), self.shards, version, Until::Acknowledged).await?;
+        // Reads that were routed before the flip may still run: the source stands still, and keeps its rows until they have ended.
+        proxies::wait(self.journal.client(), self.shards, version, Until::Seen).await?;
         fault::point("release.acknowledged").await;
         let keeps_way_back = self.the_move.keep_source && !wave.reversed;
         let link = self.shards.link(wave.to()).await?;

@@ -29,7 +29,7 @@ pub(crate) struct Lease {
 impl Lease {
     /// Waits until there is no leader, and leads.
     pub(crate) async fn acquire(catalog: &Target) -> Result<Self, StepError> {
-        let client = catalog.connect().await?;
+        let client = catalog.clone().named("shardyard worker").connect().await?;
         let action = || doing("asking for the lease");
         let mut seen: Option<(i64, i64)> = None;
         let mut since = Instant::now();
@@ -59,9 +59,9 @@ impl Lease {
         lease
     }
 
-    /// Whether another leads for certain.
-    pub(crate) fn is_lost(&self) -> bool {
-        self.lost.load(Ordering::Relaxed)
+    /// An error when another leads for certain.
+    pub(crate) fn check(&self) -> Result<(), StepError> {
+        if self.lost.load(Ordering::Relaxed) { Err(StepError::LeaseLost) } else { Ok(()) }
     }
 }
 
@@ -74,7 +74,7 @@ impl Drop for Lease {
 /// Gives the lease back, so that the next leader need not wait.
 pub(crate) async fn release(catalog: &Target, token: i64) {
     let update = "update shardyard.worker set holder = null where token = $1";
-    if let Ok(client) = catalog.connect().await {
+    if let Ok(client) = catalog.clone().named("shardyard worker").connect().await {
         // Not needed, only quicker.
         let _ = client.execute(update, &[&token]).await;
     }
@@ -90,7 +90,7 @@ async fn beat(token: i64, mut client: Client, catalog: Target, (lost, ended): (A
                 return;
             }
             // The catalog is away: whether another leads is known when it is back.
-            _ => match catalog.connect().await {
+            _ => match catalog.clone().named("shardyard worker").connect().await {
                 Ok(fresh) => client = fresh,
                 Err(error) => warn!(%error, "the catalog cannot be reached"),
             },

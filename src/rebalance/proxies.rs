@@ -22,7 +22,9 @@ const TELL_AFTER: Duration = Duration::from_secs(10);
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Until {
-    /// No statement runs that was routed by an older map.
+    /// Every statement from now on is routed by this map or a newer one.
+    Seen,
+    /// Moreover no statement runs that was routed by an older map.
     Acknowledged,
     /// No transaction is open that began under an older map and has touched a shard of the wave.
     Settled,
@@ -33,6 +35,7 @@ struct Proxy {
     id: String,
     incarnation: i32,
     heartbeat: i64,
+    seen: u64,
     acknowledged: u64,
     settled: u64,
 }
@@ -40,6 +43,7 @@ struct Proxy {
 impl Proxy {
     fn has_done(&self, until: Until, version: u64) -> bool {
         match until {
+            Until::Seen => self.seen >= version,
             Until::Acknowledged => self.acknowledged >= version,
             Until::Settled => self.settled >= version,
             Until::Both => self.acknowledged >= version && self.settled >= version,
@@ -99,15 +103,16 @@ pub(crate) async fn wait_until(catalog: &Client, version: u64, until: Until, dea
 }
 
 async fn read(catalog: &Client) -> Result<Vec<Proxy>, StepError> {
-    let select = "select id, incarnation, heartbeat, acknowledged_version, settled_version from shardyard.proxy";
+    let select = "select id, incarnation, heartbeat, seen_version, acknowledged_version, settled_version from shardyard.proxy";
     let version = |number: i64| u64::try_from(number).unwrap_or(0);
     let rows = catalog.query(select, &[]).await.map_err(doing("reading the proxies"))?;
     let proxy = |row: &tokio_postgres::Row| Proxy {
         id: row.get(0),
         incarnation: row.get(1),
         heartbeat: row.get(2),
-        acknowledged: version(row.get(3)),
-        settled: version(row.get(4)),
+        seen: version(row.get(3)),
+        acknowledged: version(row.get(4)),
+        settled: version(row.get(5)),
     };
     Ok(rows.iter().map(proxy).collect())
 }

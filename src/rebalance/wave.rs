@@ -49,7 +49,7 @@ impl Conductor {
             }
             WaveState::Released => {
                 let version = store::version(self.journal.client()).await?;
-                proxies::wait(self.journal.client(), &mut self.shards, version, Until::Acknowledged).await?;
+                proxies::wait(self.journal.client(), &mut self.shards, version, Until::Seen).await?;
                 let keeps = the_move.keep_source && !wave.reversed;
                 self.journal.advance(wave, if keeps { WaveState::Reversible } else { WaveState::Cleaning }).await.map(drop)
             }
@@ -133,7 +133,7 @@ impl Conductor {
         }
         // A proxy that does not answer is found out, and fenced, before anybody's writes are held.
         let version = store::version(self.journal.client()).await?;
-        proxies::wait(self.journal.client(), &mut self.shards, version, Until::Acknowledged).await?;
+        proxies::wait(self.journal.client(), &mut self.shards, version, Until::Seen).await?;
         self.pass(wave, &pairs).await?;
         let began = Instant::now();
         let mut cutover = Cutover { journal: &mut self.journal, shards: &mut self.shards, pairs: &pairs, the_move };
@@ -196,6 +196,9 @@ impl Conductor {
     }
 
     async fn clean_wave(&mut self, the_move: &Move, wave: &mut Wave, all: &[Wave]) -> Result<(), StepError> {
+        // Reads by an older map look for the rows where they are about to go.
+        let version = store::version(self.journal.client()).await?;
+        proxies::wait(self.journal.client(), &mut self.shards, version, Until::Acknowledged).await?;
         fault::point("clean.before").await;
         // The side that is no longer the owner.
         self.delete_rows(&the_move.options, wave, wave.from()).await?;

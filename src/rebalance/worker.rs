@@ -9,7 +9,7 @@ use crate::backend::ControlRole;
 use crate::catalog::{TableRules, Target, store};
 use crate::rebalance::conduct::{Conductor, Round};
 use crate::rebalance::error::StepError;
-use crate::rebalance::journal::Journal;
+use crate::rebalance::journal::{self, Journal};
 use crate::rebalance::lease::{self, Lease};
 use crate::rebalance::shards::Shards;
 
@@ -33,6 +33,7 @@ pub async fn run(options: WorkerOptions) {
         match Lease::acquire(&options.catalog).await {
             Ok(lease) => {
                 info!(token = lease.token, "leading");
+                // After an error this process leads anew, with a new token: what its lost connections may still be doing is waited for, or ended.
                 if let Err(error) = lead(&options, &lease).await {
                     warn!(error = error.line(), "no longer leading");
                 }
@@ -44,49 +45,21 @@ pub async fn run(options: WorkerOptions) {
     }
 }
 
-/// Until the lease is lost.
+/// Until the lease is lost, or anything fails.
 async fn lead(options: &WorkerOptions, lease: &Lease) -> Result<(), StepError> {
-    loop {
-        if lease.is_lost() {
-            return Err(StepError::LeaseLost);
-        }
-        // After an error all connections are opened anew: which of them it was, matters to nobody.
-        match drive(options, lease).await {
-            Err(StepError::LeaseLost) => return Err(StepError::LeaseLost),
-            Err(error) => warn!(error = error.line(), "tried again soon"),
-            Ok(()) => {}
-        }
-        sleep(AFTER_ERROR).await;
-    }
-}
-
-async fn drive(options: &WorkerOptions, lease: &Lease) -> Result<(), StepError> {
     let catalog = options.catalog.clone().named("shardyard worker").connect().await?;
     let journal = Journal::open(catalog, lease.token).await?;
+    // Without a move nobody needs the shards.
+    while journal::unfinished(journal.client()).await?.is_none() {
+        lease.check()?;
+        sleep(IDLE).await;
+    }
     let mut shards = Shards::load(journal.client(), &options.control, lease.token).await?;
+    shards.take_over().await?;
     let buckets = store::buckets(journal.client()).await?;
-    let mut taken = false;
-    let work = (options.control.clone(), options.tables.clone());
-    let mut conductor = {
-        // Without a move nobody needs the shards; with one, former leaders are shut out first.
-        while !taken {
-            if lease.is_lost() {
-                return Err(StepError::LeaseLost);
-            }
-            if crate::rebalance::journal::unfinished(journal.client()).await?.is_some() {
-                shards.reload(journal.client()).await?;
-                taken = true;
-            } else {
-                sleep(IDLE).await;
-            }
-        }
-        shards.take_over().await?;
-        Conductor::new(journal, shards, work, buckets)
-    };
+    let mut conductor = Conductor::new(journal, shards, (options.control.clone(), options.tables.clone()), buckets);
     loop {
-        if lease.is_lost() {
-            return Err(StepError::LeaseLost);
-        }
+        lease.check()?;
         if conductor.round().await? == Round::Idle {
             sleep(IDLE).await;
         }

@@ -77,8 +77,6 @@ impl ClientError for GatherError {
 /// What is to be brought.
 #[derive(Clone, Copy, Debug)]
 pub struct Pull<'a> {
-    /// What each source is asked: COPY TO STDOUT, alone or among other statements.
-    pub ask: &'a str,
     /// COPY FROM STDIN of each table, and the number of its columns.
     pub tables: &'a [(String, usize)],
     /// Rows are in text format, else binary.
@@ -90,6 +88,8 @@ pub struct Pull<'a> {
 /// One server that rows come from.
 struct Source<'a> {
     server: &'a mut ServerConnection,
+    /// What it is asked: COPY TO STDOUT, alone or among other statements.
+    ask: String,
     /// The binary header has come.
     begun: bool,
     /// The table of the row that comes next.
@@ -98,21 +98,21 @@ struct Source<'a> {
     done: bool,
 }
 
-/// Brings the rows of all sources into the home server's tables. Returns how many bytes of rows there were.
+/// Brings the rows of all sources, each with what it is asked, into the home server's tables. Returns how many bytes of rows there were.
 ///
 /// # Errors
 /// See [`GatherError`]. Not cancel safe.
 pub async fn pull(
     client: &mut ClientIo,
     home: &mut ServerConnection,
-    sources: Vec<&mut ServerConnection>,
+    sources: Vec<(&mut ServerConnection, String)>,
     pull: &Pull<'_>,
     slot: &Arc<CancelSlot>,
 ) -> Result<usize, GatherError> {
     let mut pulling = Pulling {
         client,
         home,
-        sources: sources.into_iter().map(|server| Source { server, begun: false, table: 0, done: false }).collect(),
+        sources: sources.into_iter().map(|(server, ask)| Source { server, ask, begun: false, table: 0, done: false }).collect(),
         pull,
         bytes: 0,
         copying: false,
@@ -150,7 +150,7 @@ struct Pulling<'a, 'b> {
 impl Pulling<'_, '_> {
     async fn run(&mut self) -> Result<usize, GatherError> {
         for source in &mut self.sources {
-            to_server::query(&mut source.server.output, self.pull.ask.as_bytes());
+            to_server::query(&mut source.server.output, source.ask.as_bytes());
             source.server.expect(Reply::Query, false);
         }
         for at in 0..self.pull.tables.len() {

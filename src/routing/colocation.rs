@@ -10,7 +10,8 @@ use std::collections::BTreeSet;
 use crate::routing::analyze::{Analyzer, Output};
 use crate::routing::facts::UseKey;
 use crate::routing::region::{RegionId, Term};
-use crate::routing::scope::{Found, Ranges, Scope};
+use crate::routing::respell::quoted;
+use crate::routing::scope::{Found, Range, Ranges, Scope};
 use crate::sql::ast::{Call, Expr, walk};
 
 /// The outermost SELECT: its conditions and what its FROM makes visible.
@@ -104,8 +105,26 @@ impl Anchor<'_> {
         term.is_some_and(|term| self.analyzer.regions.are_equal(self.region, term, self.term))
     }
 
+    /// The anchor as an SQL expression of the query's own block; `None` where no name means it for certain.
+    pub(crate) fn sql(&self) -> Option<String> {
+        column_sql(&self.ranges, self.term)
+    }
+
     /// What a bare name is in the query's FROM.
     pub(crate) fn column(&self, name: &str) -> Found {
         self.ranges.column(name)
     }
+}
+
+/// A column of these ranges by its term, as SQL.
+pub(crate) fn column_sql(ranges: &Ranges, term: Term) -> Option<String> {
+    let is_alone = |range: &Range| ranges.list.iter().filter(|other| other.name == range.name).count() == 1;
+    ranges.list.iter().find_map(|range| {
+        let (name, _) = range.columns.iter().find(|(_, other)| *other == term)?;
+        let named = range.columns.iter().filter(|(other, _)| other == name).count() == 1;
+        if !named || range.name.is_empty() || !is_alone(range) {
+            return None;
+        }
+        Some(format!("{}.{}", quoted(&range.name), quoted(name)))
+    })
 }

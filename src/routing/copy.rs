@@ -5,12 +5,15 @@ use std::sync::Arc;
 use crate::routing::decide::Decision;
 use crate::routing::plan::{Hinted, Plan, Planner};
 use crate::routing::refusal::Refusal;
+use crate::routing::respell::quoted;
 use crate::routing::spread::{Spread, Spreading};
 use crate::sql::command::Command;
 use crate::sql::copy::{CopyFormat, CopyOptions, CopyStatement, KeyField, Rows};
-use crate::sql::cursor::Cursor;
+use crate::sql::cursor::{Cursor, Tokens};
+use crate::sql::outline::Span;
 use crate::topology::hash::bucket;
 use crate::topology::key::{KeyText, KeyValue, integer_text, uuid_text};
+use crate::topology::moving::owned;
 use crate::topology::schema::{Column, Relation, RelationKind};
 use crate::topology::{KeyType, Placement, ShardId, ShardMap};
 
@@ -22,7 +25,39 @@ pub enum CopyPlan {
     /// Every shard gets all rows: a reference table.
     Same,
     /// The shards' rows one after another, with one header.
-    Concatenate { format: CopyFormat, header: bool },
+    Concatenate { format: CopyFormat, header: bool, source: CopySource },
+}
+
+/// What is copied, for the case that not all of its rows count on each shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopySource {
+    /// The tokens of the table's name and columns; `None` in the oldest syntax, in which no query can stand.
+    place: Option<Span>,
+    /// The query that takes their place, up to its condition.
+    select: String,
+    key: String,
+}
+
+impl CopySource {
+    fn of(relation: &Relation, copy: &CopyStatement, place: Option<Span>) -> Self {
+        let stored = relation.columns.iter().filter(|column| !column.generated).map(|column| &column.name);
+        let columns: Vec<String> = copy
+            .columns
+            .as_ref()
+            .map_or_else(|| stored.map(|name| quoted(name)).collect(), |names| names.iter().map(|name| quoted(name)).collect());
+        let select = format!("SELECT {} FROM ONLY {}.{}", columns.join(", "), quoted(&relation.schema), quoted(&relation.name));
+        let key = if let Placement::Sharded { key_column, .. } = &relation.placement { quoted(key_column) } else { String::new() };
+        Self { place, select, key }
+    }
+
+    /// The statement for a shard where these buckets do not count; `None`: it cannot say it.
+    #[must_use]
+    pub fn text_without(&self, text: &[u8], left_out: &str, standard_strings: bool) -> Option<Vec<u8>> {
+        let tokens = Tokens::new(text, standard_strings).ok()?;
+        let place = tokens.bounds(self.place.as_ref()?)?;
+        let query = format!("({} WHERE {})", self.select, owned(&self.key, left_out));
+        Some([text.get(..place.start)?, query.as_bytes(), text.get(place.end..)?].concat())
+    }
 }
 
 impl CopyPlan {
@@ -66,7 +101,7 @@ impl Planner<'_> {
                 format!("Table \"{table}\" is sharded, and the statement is not one whose rows the proxy can tell apart."),
             ),
         };
-        let found = parsed.ok_or_else(|| "it is not understood".to_owned()).and_then(|parsed| plan(relation, &parsed));
+        let found = parsed.ok_or_else(|| "it is not understood".to_owned()).and_then(|parsed| plan(relation, &parsed, span_of(rest)));
         let spreading = match found {
             Ok(plan) => Spreading { spread: Some(Spread::Copy(Arc::new(plan))), not_provable: Vec::new() },
             Err(reason) => Spreading { spread: None, not_provable: vec![("copy", reason)] },
@@ -90,12 +125,29 @@ fn name_of(mut rest: Cursor<'_>) -> Option<crate::sql::command::ObjectName> {
     Some(crate::sql::command::ObjectName { schema, name })
 }
 
-fn plan(relation: &Relation, copy: &CopyStatement) -> Result<CopyPlan, String> {
+/// The tokens of the table's name and columns.
+fn span_of(mut rest: Cursor<'_>) -> Option<Span> {
+    let start = rest.place();
+    if rest.is_word("binary") && !rest.is_word_at(1, "to") {
+        return None;
+    }
+    rest.any_name()?;
+    while rest.accept_mark(b'.') {
+        rest.any_name()?;
+    }
+    if rest.accept_mark(b'(') {
+        rest.skip_to_close()?;
+    }
+    Some(start..rest.place())
+}
+
+fn plan(relation: &Relation, copy: &CopyStatement, place: Option<Span>) -> Result<CopyPlan, String> {
     if !matches!(relation.kind, RelationKind::Table | RelationKind::PartitionedTable) {
         return Err("it is no table".to_owned());
     }
     if !copy.from {
-        return Ok(CopyPlan::Concatenate { format: copy.options.format, header: copy.options.header });
+        let source = CopySource::of(relation, copy, place);
+        return Ok(CopyPlan::Concatenate { format: copy.options.format, header: copy.options.header, source });
     }
     if !matches!(relation.placement, Placement::Sharded { .. }) {
         return same(relation, copy);

@@ -1,13 +1,21 @@
 //! Writes that run as they are on every shard: each row they touch, and all that they read for it, is on one shard.
 
 use crate::routing::call::depends_on_order;
+use crate::routing::colocation::column_sql;
 use crate::routing::decide::{Binding, Decision};
 use crate::routing::facts::{ShardedUse, UseKey};
+use crate::routing::feed::source_of;
+use crate::routing::owned::Ownership;
 use crate::routing::refusal::Refusal;
+use crate::routing::respell::quoted;
 use crate::routing::route::Values;
 use crate::routing::spread::Sought;
 use crate::sql::ast::{Expr, Source, Statement, Target, With};
 use crate::sql::clock::{CLOCK, is_moment};
+use crate::sql::command::ObjectName;
+use crate::sql::cursor::Tokens;
+use crate::sql::outline::Outline;
+use crate::sql::splice::Replacement;
 use crate::topology::hash::bucket;
 use crate::topology::schema::{Relation, RelationKind, Volatility};
 use crate::topology::{Placement, ShardId, ShardMap};
@@ -24,6 +32,8 @@ pub struct EachPlan {
     /// Relations of which it may need rows of other shards: every shard is sent all of their rows. Schema and name.
     pub sent: Vec<(String, String)>,
     pub target: EachTarget,
+    /// How each shard leaves out rows that another one owns; `None`: the statement cannot say it.
+    owned: Option<Ownership>,
 }
 
 /// What is written.
@@ -72,7 +82,8 @@ pub(crate) fn plan(sought: &Sought<'_>) -> Result<EachPlan, String> {
         Decision::Bound(bound) => bound.bindings.iter().find(|binding| !binding.assigned).cloned(),
         _ => None,
     };
-    Ok(EachPlan { binding, clock, returning: !returning.is_empty(), sent, target })
+    let owned = if target == EachTarget::Sharded { ownership(sought) } else { None };
+    Ok(EachPlan { binding, clock, returning: !returning.is_empty(), sent, target, owned })
 }
 
 /// What must hold of any write on several shards; whether it names the clock.
@@ -279,7 +290,36 @@ fn stored_with_its_source(sought: &Sought<'_>) -> Result<(), String> {
     if apart { Err("tables are not joined by their keys".to_owned()) } else { Ok(()) }
 }
 
+/// The rows that are written count by their own key; those of INSERT … SELECT by the key that is stored.
+fn ownership(sought: &Sought<'_>) -> Option<Ownership> {
+    let key_of = |table: &ObjectName, alias: Option<&String>| {
+        let relation = sought.analyzer.planner.relation(table)?;
+        let Placement::Sharded { key_column, .. } = &relation.placement else { return None };
+        Some(format!("{}.{}", quoted(alias.unwrap_or(&table.name)), quoted(key_column)))
+    };
+    match sought.statement {
+        Statement::Update(update) => Ownership::of_change(sought.whole, key_of(&update.table, update.alias.as_ref())?),
+        Statement::Delete(delete) => Ownership::of_change(sought.whole, key_of(&delete.table, delete.alias.as_ref())?),
+        Statement::Insert(_) => {
+            let top = sought.analyzer.top.as_ref()?;
+            let (stored, block) = sought.analyzer.facts.stored?;
+            let equal = |term: &usize| sought.regions().are_equal(block, *term, stored);
+            let terms = top.ranges.list.iter().flat_map(|range| range.columns.iter().map(|(_, term)| *term));
+            let key = terms.filter(|_| top.region == block).filter(equal).find_map(|term| column_sql(&top.ranges, term))?;
+            Some(Ownership::of_select(&Outline::of(source_of(sought.whole)?)?, key))
+        }
+        Statement::Query(_) | Statement::Merge(_) => None,
+    }
+}
+
 impl EachPlan {
+    /// What a shard's text has besides, where these buckets do not count (see [`crate::topology::Moving::left_out`]); `None`: the
+    /// statement cannot say it.
+    #[must_use]
+    pub fn insertions(&self, tokens: &Tokens<'_>, left_out: &str) -> Option<Vec<Replacement>> {
+        self.owned.as_ref()?.insertions(tokens, left_out)
+    }
+
     pub(crate) fn binding(&self) -> Option<&Binding> {
         self.binding.as_ref()
     }

@@ -20,7 +20,16 @@ impl Plan {
             Ok(route) => {
                 let (kind, shards) = way(&route, map);
                 row("route", kind.to_owned());
+                let parted = |shard: &ShardId| {
+                    let count = map.moving.as_ref().map_or(0, |moving| moving.left_out_count(*shard));
+                    (count > 0 && reads_several(&route))
+                        .then(|| format!("{}: {count} buckets that another shard owns", shown(vec![*shard])))
+                };
+                let left_out: Vec<String> = shards.iter().filter_map(parted).collect();
                 row("shards", shown(shards));
+                for text in left_out {
+                    row("leaves out", text);
+                }
                 for (name, value) in details(&route, values) {
                     row(name, value);
                 }
@@ -85,6 +94,15 @@ fn way(route: &Route, map: &ShardMap) -> (&'static str, Vec<ShardId>) {
         Route::Feed(_) => ("feed", every()),
         Route::Copy(_) => ("copy", every()),
         Route::Sequence(_) => ("sequence", every()),
+    }
+}
+
+/// Whether rows that are on two shards have to be told apart.
+fn reads_several(route: &Route) -> bool {
+    match route {
+        Route::Scatter { .. } | Route::Gather(_) | Route::Each { .. } | Route::Feed(_) => true,
+        Route::Copy(plan) => !plan.writes(),
+        Route::Home | Route::Any | Route::One(_) | Route::Everywhere | Route::Split(_) | Route::Sequence(_) => false,
     }
 }
 

@@ -212,6 +212,11 @@ impl Parts {
     }
 }
 
+/// The query of an INSERT.
+pub(crate) fn source_of(whole: Cursor<'_>) -> Option<Cursor<'_>> {
+    Some(whole.within(Parts::find(whole)?.source))
+}
+
 fn begins_query(mut cursor: Cursor<'_>) -> bool {
     while cursor.accept_mark(b'(') {}
     cursor.is_one_of(&["select", "with", "table"]) || (cursor.is_word("values") && cursor.is_mark_at(1, b'('))

@@ -60,6 +60,7 @@ pub struct GatherTable {
     pub as_text: bool,
     /// Its keys in each of its appearances; none where one has no keys.
     pub(crate) bindings: Vec<Binding>,
+    pub(crate) key_column: String,
     /// The rows that matter, as a condition on the table `t`; `None`: all.
     pub condition: Option<String>,
 }
@@ -267,6 +268,7 @@ impl Gathering<'_> {
                     columns,
                     as_text,
                     bindings: Vec::new(),
+                    key_column: key_column(relation),
                     condition: None,
                 });
                 Ok(())
@@ -313,6 +315,13 @@ impl GatherPlan {
     fn relations(&self) -> impl Iterator<Item = (&str, &str)> {
         let tables = self.tables.iter().map(|table| (table.schema.as_str(), table.name.as_str()));
         tables.chain(self.views.iter().map(|view| (view.schema.as_str(), view.name.as_str())))
+    }
+}
+
+fn key_column(relation: &Relation) -> String {
+    match &relation.placement {
+        Placement::Sharded { key_column, .. } => key_column.clone(),
+        Placement::Reference | Placement::Single => String::new(),
     }
 }
 

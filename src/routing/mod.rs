@@ -22,6 +22,7 @@ mod from;
 pub mod gather;
 mod modify;
 mod narrow;
+pub mod owned;
 mod parameter;
 pub mod plan;
 mod planner;

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::routing::gather::{GatherPlan, GatherTable, GatherView};
 use crate::sql::cursor::Tokens;
+use crate::topology::moving::owned;
 
 /// What never runs, but keeps a server from using parallel workers, which would mix the tables' rows.
 const SERIAL: &str = "(true OR pg_catalog.set_config('shardyard.serial', '', true) IS NULL)";
@@ -31,19 +32,20 @@ pub(crate) fn respelt(text: &[u8], standard_strings: bool, names: &[(String, Str
 }
 
 impl GatherPlan {
-    /// Makes the temporary tables, with the rows that the home shard has itself, and the views over them.
+    /// Makes the temporary tables, with the rows that the home shard has itself, and the views over them. `left_out`: buckets that do not
+    /// count there (see [`crate::topology::Moving::left_out`]).
     #[must_use]
-    pub fn make_sql(&self) -> String {
+    pub fn make_sql(&self, left_out: Option<&str>) -> String {
         let mut sql = String::new();
         let several = self.tables.len() > 1;
         for table in &self.tables {
             let data = if several { " WITH NO DATA" } else { "" };
-            let _ = write!(sql, "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS {}{data};", quoted(&table.name), table.select(true));
+            let _ = write!(sql, "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS {}{data};", quoted(&table.name), table.select(true, left_out));
         }
         if several {
             // One statement, so that all of them are of one snapshot.
             let inserts: Vec<String> =
-                self.tables.iter().map(|table| format!("INSERT INTO {} {}", table.temporary(), table.select(true))).collect();
+                self.tables.iter().map(|table| format!("INSERT INTO {} {}", table.temporary(), table.select(true, left_out))).collect();
             let (last, others) = inserts.split_last().map_or(("", &[][..]), |(last, others)| (last.as_str(), others));
             let others: Vec<String> = others.iter().enumerate().map(|(at, insert)| format!("t{at} AS ({insert})")).collect();
             let _ = write!(sql, "WITH {} {last};", others.join(", "));
@@ -55,11 +57,12 @@ impl GatherPlan {
     }
 
     /// The rows of all tables, one table after another. Of several tables each row is: the table's place, the columns of all tables.
+    /// `left_out`: buckets that do not count on the shard.
     #[must_use]
-    pub fn copy_out_sql(&self, as_text: bool) -> String {
+    pub fn copy_out_sql(&self, as_text: bool, left_out: Option<&str>) -> String {
         let options = copy_options(as_text);
         if let [table] = self.tables.as_slice() {
-            return format!("COPY ({}) TO STDOUT {options}", table.select(false));
+            return format!("COPY ({}) TO STDOUT {options}", table.select(false, left_out));
         }
         let mut selects = Vec::new();
         for (at, table) in self.tables.iter().enumerate() {
@@ -67,7 +70,7 @@ impl GatherPlan {
                 other.needed().map(move |column| if other_at == at { format!("t.{}", quoted(column)) } else { other.null(column) })
             });
             let columns: Vec<String> = columns.collect();
-            let condition = table.condition.as_ref().map_or_else(String::new, |condition| format!(" AND {condition}"));
+            let condition = table.filter(left_out).map_or_else(String::new, |condition| format!(" AND {condition}"));
             selects.push(format!("SELECT {at}, {} FROM {} AS t WHERE {SERIAL}{condition}", columns.join(", "), table.real()));
         }
         format!("COPY ({}) TO STDOUT {options}", selects.join(" UNION ALL "))
@@ -155,8 +158,17 @@ impl GatherTable {
         format!("(NULL::{}).{}", self.real(), quoted(column))
     }
 
+    /// Its rows that matter and count.
+    fn filter(&self, left_out: Option<&str>) -> Option<String> {
+        let owned = left_out.map(|left_out| owned(&format!("t.{}", quoted(&self.key_column)), left_out));
+        match (&self.condition, owned) {
+            (Some(condition), Some(owned)) => Some(format!("{condition} AND {owned}")),
+            (condition, owned) => condition.clone().or(owned),
+        }
+    }
+
     /// `all`: with the columns that are not needed, as nulls.
-    fn select(&self, all: bool) -> String {
+    fn select(&self, all: bool, left_out: Option<&str>) -> String {
         let columns: Vec<String> = self
             .columns
             .iter()
@@ -166,7 +178,7 @@ impl GatherTable {
                 if column.needed { format!("t.{name}") } else { format!("{} AS {name}", self.null(&column.name)) }
             })
             .collect();
-        let condition = self.condition.as_ref().map_or_else(String::new, |condition| format!(" WHERE {condition}"));
+        let condition = self.filter(left_out).map_or_else(String::new, |condition| format!(" WHERE {condition}"));
         format!("SELECT {} FROM {} AS t{condition}", columns.join(", "), self.real())
     }
 }

@@ -7,6 +7,7 @@ use crate::merge::emit::Execution;
 use crate::merge::{Amount, ColumnRef, MergePlan};
 use crate::routing::gather::GatherPlan;
 use crate::routing::merging::Merging;
+use crate::routing::owned::Ownership;
 use crate::routing::refusal::Refusal;
 use crate::routing::route::Values;
 use crate::routing::splice::{Edit, edited, rows};
@@ -28,6 +29,8 @@ pub struct ScatterPlan {
     /// What is done where the answers' types turn out to be none that the proxy merges.
     pub fallback: Option<Arc<GatherPlan>>,
     unmergeable: Remembered,
+    /// How each shard leaves out rows that another one owns; `None`: the statement cannot say it.
+    owned: Option<Ownership>,
 }
 
 /// That the answers were found not to be mergeable. No part of what a plan is.
@@ -64,11 +67,12 @@ impl ScatterPlan {
         let amount = |amount: Option<Amount>| amount.map_or(Ok(None), |amount| rows(amount, values).map_err(|()| unread()));
         let limit = amount(self.merge.limit)?;
         let offset = amount(self.merge.offset)?.unwrap_or(0);
+        let rows = shards_rows(limit, offset);
         let text = match self.edits.as_slice() {
             [] => None,
             edits => {
-                let rows = limit.and_then(|limit| limit.checked_add(offset)).filter(|rows| i64::try_from(*rows).is_ok());
-                Some(edited(values.text, edits, rows, standard_conforming_strings).ok_or_else(unread)?)
+                let tokens = Tokens::new(values.text, standard_conforming_strings).map_err(|_| unread())?;
+                Some(edited((values.text, &tokens), edits, Vec::new(), rows).ok_or_else(unread)?)
             }
         };
         let groups = self.merge.combine.iter().flat_map(|combine| &combine.groups);
@@ -82,6 +86,21 @@ impl ScatterPlan {
             }
         }
         Ok((text, Execution { limit, offset, positions, iso_dates: false, exact_floats: false, other_encoding: values.other_encoding }))
+    }
+
+    /// The text for a shard where these buckets do not count (see [`crate::topology::Moving::left_out`]); of an execution that is possible
+    /// ([`ScatterPlan::execution`]). `None`: the statement cannot say it.
+    #[must_use]
+    pub fn text_without(&self, values: &Values<'_>, execution: &Execution, left_out: &str, standard_strings: bool) -> Option<Vec<u8>> {
+        let tokens = Tokens::new(values.text, standard_strings).ok()?;
+        let insertions = self.owned.as_ref()?.insertions(&tokens, left_out)?;
+        edited((values.text, &tokens), &self.edits, insertions, shards_rows(execution.limit, execution.offset))
+    }
+
+    /// Whether each shard can be told which rows count there.
+    #[must_use]
+    pub fn can_leave_out(&self) -> bool {
+        self.owned.is_some()
     }
 
     /// Parameters that the shards' texts do not name any more; they are bigint.
@@ -127,6 +146,11 @@ impl ScatterPlan {
         }
         steps
     }
+}
+
+/// How many rows of each shard are needed.
+fn shards_rows(limit: Option<u64>, offset: u64) -> Option<u64> {
+    limit.and_then(|limit| limit.checked_add(offset)).filter(|rows| i64::try_from(*rows).is_ok())
 }
 
 /// The plan of a query that is provably mergeable; else why it is not.
@@ -175,7 +199,8 @@ pub(crate) fn plan(sought: &Sought<'_>, query: &Query) -> Result<ScatterPlan, St
         }
     }
     let fallback = if explained { None } else { crate::routing::gather::plan(sought, query).ok().map(Arc::new) };
-    Ok(ScatterPlan { merge, edits, explained, fallback, unmergeable: Remembered::default() })
+    let owned = anchor.sql().map(|key| Ownership::of_select(&outline, key));
+    Ok(ScatterPlan { merge, edits, explained, fallback, unmergeable: Remembered::default(), owned })
 }
 
 /// The main SELECT behind WITH.

@@ -1,10 +1,13 @@
 //! Edits of a statement's text by its tokens: the client's own bytes stay, parts are copied, added or left out.
 
+use std::ops::Range;
+
 use crate::merge::Amount;
 use crate::routing::route::Values;
 use crate::sql::cursor::Tokens;
 use crate::sql::lexer::TokenKind;
 use crate::sql::outline::Span;
+use crate::sql::splice::Replacement;
 
 /// One edit. Edits of one text do not overlap.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,50 +28,55 @@ pub(crate) enum Part {
     Copy(Span),
 }
 
-impl Edit {
-    fn start(&self) -> usize {
-        match self {
-            Self::Target { place, .. } => *place,
-            Self::Remove(span) | Self::Limit(span) => span.start,
-        }
+/// The text with all edits, and with what is inserted beside them; `None` when it has no such tokens. `rows`: what [`Edit::Limit`] says.
+pub(crate) fn edited(
+    (text, tokens): (&[u8], &Tokens<'_>),
+    edits: &[Edit],
+    insertions: Vec<Replacement>,
+    rows: Option<u64>,
+) -> Option<Vec<u8>> {
+    let mut changes: Vec<(Range<usize>, Vec<u8>)> = Vec::with_capacity(edits.len() + insertions.len());
+    for (number, edit) in edits.iter().enumerate() {
+        changes.push(edit.change(tokens, number, rows)?);
     }
-}
-
-/// The text with all edits; `None` when it has no such tokens. `rows`: what [`Edit::Limit`] says.
-pub(crate) fn edited(text: &[u8], edits: &[Edit], rows: Option<u64>, standard_conforming_strings: bool) -> Option<Vec<u8>> {
-    let tokens = Tokens::new(text, standard_conforming_strings).ok()?;
+    changes.extend(insertions.into_iter().map(|insertion| (insertion.place, insertion.by.into_bytes())));
+    // Targets that are added at one place stay in their order.
+    changes.sort_by_key(|(place, _)| place.start);
     let mut out = Vec::with_capacity(text.len() + 64);
     let mut done = 0;
-    let mut sorted: Vec<&Edit> = edits.iter().collect();
-    sorted.sort_by_key(|edit| edit.start());
-    for edit in sorted {
-        match edit {
-            Edit::Target { place, parts } => {
-                let end = tokens.bounds(&(place.checked_sub(1)?..*place))?.end;
-                out.extend_from_slice(text.get(done..end)?);
-                out.extend_from_slice(b", ");
-                for part in parts {
-                    match part {
-                        Part::Text(text) => out.extend_from_slice(text.as_bytes()),
-                        Part::Copy(span) => out.extend_from_slice(tokens.source(span)?),
-                    }
-                }
-                // A name that nothing else means: ORDER BY would take it for the client's column of the same name.
-                out.extend_from_slice(format!(" AS shardyard_{} ", done + out.len()).as_bytes());
-                done = end;
-            }
-            Edit::Remove(span) | Edit::Limit(span) => {
-                let bounds = tokens.bounds(span)?;
-                out.extend_from_slice(text.get(done..bounds.start)?);
-                if let (Edit::Limit(_), Some(rows)) = (edit, rows) {
-                    out.extend_from_slice(format!("LIMIT {rows}").as_bytes());
-                }
-                done = bounds.end;
-            }
-        }
+    for (place, by) in changes {
+        out.extend_from_slice(text.get(done..place.start)?);
+        out.extend_from_slice(&by);
+        done = place.end;
     }
     out.extend_from_slice(text.get(done..)?);
     Some(out)
+}
+
+impl Edit {
+    /// Which bytes of the text it changes, and to what.
+    fn change(&self, tokens: &Tokens<'_>, number: usize, rows: Option<u64>) -> Option<(Range<usize>, Vec<u8>)> {
+        match self {
+            Self::Target { place, parts } => {
+                let end = tokens.bounds(&(place.checked_sub(1)?..*place))?.end;
+                let mut added = b", ".to_vec();
+                for part in parts {
+                    match part {
+                        Part::Text(text) => added.extend_from_slice(text.as_bytes()),
+                        Part::Copy(span) => added.extend_from_slice(tokens.source(span)?),
+                    }
+                }
+                // A name that nothing else means: ORDER BY would take it for the client's column of the same name.
+                added.extend_from_slice(format!(" AS shardyard_{number} ").as_bytes());
+                Some((end..end, added))
+            }
+            Self::Remove(span) => Some((tokens.bounds(span)?, Vec::new())),
+            Self::Limit(span) => {
+                let limit = rows.map_or_else(String::new, |rows| format!("LIMIT {rows}"));
+                Some((tokens.bounds(span)?, limit.into_bytes()))
+            }
+        }
+    }
 }
 
 /// The number of rows that LIMIT or OFFSET says: `Ok(None)` for NULL; `Err` where it is none that can be read here.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::execute::copy_split::{DataEnd, Receiver, RowError, Sharing, share_out};
 use crate::execute::part::{BINARY_HEADER_BYTES, CopyCut, Keep, Part};
 use crate::routing::Access;
-use crate::routing::copy::{CopyKey, CopyPlan};
+use crate::routing::copy::{CopyKey, CopyPlan, CopySource};
+use crate::routing::owned::cannot_leave_out;
 use crate::session::Session;
 use crate::session::failure::Failure;
 use crate::session::spread_write::summed;
@@ -25,7 +26,7 @@ impl Session {
     /// Runs a COPY over several shards. The client gets everything but ReadyForQuery; of the extended protocol all replies before are sent.
     pub(super) async fn copy_over(&mut self, text: &[u8], plan: &CopyPlan, access: Access) -> Result<(), Failure> {
         match plan {
-            CopyPlan::Concatenate { format, header } => self.copy_out(text, (*format, *header), access).await,
+            CopyPlan::Concatenate { format, header, source } => self.copy_out((text, source), (*format, *header), access).await,
             CopyPlan::Split(key) => self.copy_in_over(text, Some(key)).await,
             CopyPlan::Same => self.copy_in_over(text, None).await,
         }
@@ -191,11 +192,26 @@ impl Session {
     }
 
     /// The shards' rows one after another. Each shard answers as of its own moment, as for any read over several.
-    async fn copy_out(&mut self, text: &[u8], (format, header): (CopyFormat, bool), access: Access) -> Result<(), Failure> {
+    async fn copy_out(
+        &mut self,
+        (text, source): (&[u8], &CopySource),
+        (format, header): (CopyFormat, bool),
+        access: Access,
+    ) -> Result<(), Failure> {
         let shards = self.home_first();
+        let mut owned = Vec::with_capacity(shards.len());
         for shard in &shards {
+            owned.push(match self.left_out(*shard) {
+                Some(left_out) => {
+                    let text = source.text_without(text, &left_out, self.settings.standard_strings);
+                    Some(text.ok_or_else(|| Failure::report(cannot_leave_out()))?)
+                }
+                None => None,
+            });
+        }
+        for (shard, owned) in shards.iter().zip(&owned) {
             let at = self.link(*shard, access).await?;
-            self.queue_query(at, text, true, false);
+            self.queue_query(at, owned.as_deref().unwrap_or(text), true, false);
             if let Some(link) = self.links.get_mut(at) {
                 // A server that cannot be sent to says why when its reply is read.
                 let _ = link.server.send().await;

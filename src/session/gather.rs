@@ -238,7 +238,7 @@ impl Session {
             Place::Own => "BEGIN READ WRITE",
             Place::Clients | Place::Beside => "SAVEPOINT shardyard_gather",
         };
-        let sql = format!("{begin};{}", gathering.plan.make_sql());
+        let sql = format!("{begin};{}", gathering.plan.make_sql(self.left_out(self.pools.map.home).as_deref()));
         if let Some(link) = self.links.get_mut(gathering.at) {
             link.anchors |= gathering.place == Place::Clients;
         }
@@ -267,27 +267,36 @@ impl Session {
         }
         let plan = gathering.plan;
         let as_text = plan.as_text() || self.settings.other_encoding;
-        let copy = plan.copy_out_sql(as_text);
-        let ask = match (as_text, self.transaction.is_open()) {
-            (false, _) => copy,
-            (true, false) => format!("{TEXT_SETTINGS}{copy}"),
-            (true, true) => {
-                format!("SAVEPOINT {SAVEPOINT};{TEXT_SETTINGS}{copy};ROLLBACK TO SAVEPOINT {SAVEPOINT};RELEASE SAVEPOINT {SAVEPOINT}")
+        let open = self.transaction.is_open();
+        let ask = |left_out: Option<&str>| {
+            let copy = plan.copy_out_sql(as_text, left_out);
+            match (as_text, open) {
+                (false, _) => copy,
+                (true, false) => format!("{TEXT_SETTINGS}{copy}"),
+                (true, true) => {
+                    format!("SAVEPOINT {SAVEPOINT};{TEXT_SETTINGS}{copy};ROLLBACK TO SAVEPOINT {SAVEPOINT};RELEASE SAVEPOINT {SAVEPOINT}")
+                }
             }
         };
+        let plain = ask(None);
+        let asks: Vec<String> = self
+            .links
+            .iter()
+            .map(|link| self.left_out(link.shard).map_or_else(|| plain.clone(), |left_out| ask(Some(&left_out))))
+            .collect();
         let tables: Vec<_> = plan.tables.iter().map(|table| (plan.copy_in_sql(table, as_text), table.needed().count())).collect();
         let bytes_max = self.shared.options.gather_bytes_max;
         let Self { client, links, cancel, .. } = self;
         let (mut target, mut sources) = (None, Vec::new());
-        for (at, link) in links.iter_mut().enumerate() {
+        for ((at, link), ask) in links.iter_mut().enumerate().zip(asks) {
             if at == gathering.at {
                 target = Some(&mut *link.server);
             } else if places.contains(&at) {
-                sources.push(&mut *link.server);
+                sources.push((&mut *link.server, ask));
             }
         }
         let Some(target) = target else { return Ok(()) };
-        let pulled = pull(client, target, sources, &Pull { ask: &ask, tables: &tables, as_text, bytes_max }, &cancel.slot).await;
+        let pulled = pull(client, target, sources, &Pull { tables: &tables, as_text, bytes_max }, &cancel.slot).await;
         let bytes = pulled.map_err(|error| match error {
             GatherError::Lost(error) => Failure::from(error),
             error => Failure::report(error),

@@ -2,6 +2,7 @@
 //!
 //! Waiting spares clients errors; that nothing is lost is the shards' own doing: a bucket that is closed there refuses writes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
@@ -16,7 +17,7 @@ use crate::session::Session;
 use crate::session::failure::{End, Failure};
 use crate::session::links::Link;
 use crate::topology::moving::Wave;
-use crate::topology::{Gate, MapVersion, Moving};
+use crate::topology::{Gate, MapVersion, Moving, ShardId};
 use crate::wire::{PlainError, SqlState};
 
 /// How long a write of a reference table waits for the making of a shard, and a refused write for the map that says where it belongs.
@@ -81,6 +82,16 @@ impl Session {
             let goes_on = |link: &Link| link.is_busy() && link.since < since && (link.shard == wave.source || link.shard == wave.target);
             concerns(wave) && !self.links.iter().any(goes_on)
         })
+    }
+
+    /// Whether no row may be on two shards: the usual case.
+    pub(super) fn moves_nothing(&self) -> bool {
+        self.pools.map.moving.is_none()
+    }
+
+    /// The buckets whose rows do not count on a shard: see [`Moving::left_out`].
+    pub(super) fn left_out(&self, shard: ShardId) -> Option<Arc<str>> {
+        self.pools.map.moving.as_ref()?.left_out(shard).map(Arc::clone)
     }
 
     /// A statement that is about to run: from now on the transaction concerns every shard, if it does.

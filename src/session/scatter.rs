@@ -8,6 +8,7 @@ use crate::execute::scatter::{Part, ScatterError, Scattered, Sink, scatter};
 use crate::merge::Merger;
 use crate::merge::emit::{Execution, MergeError};
 use crate::merge::row;
+use crate::routing::owned::cannot_leave_out;
 use crate::routing::scatter::{ScatterPlan, unmergeable};
 use crate::routing::{Access, ParameterValues, Route, Values};
 use crate::session::Session;
@@ -38,6 +39,8 @@ struct Reading<'a> {
     plan: &'a ScatterPlan,
     shards: &'a [ShardId],
     access: Access,
+    /// Texts of shards that leave out rows which another one owns.
+    owned: &'a [(ShardId, Vec<u8>)],
 }
 
 impl Session {
@@ -45,8 +48,12 @@ impl Session {
     pub(super) async fn scatter(&mut self, text: &[u8], plan: &ScatterPlan, (shards, access): (&[ShardId], Access)) -> Result<(), Failure> {
         let values = Values { text, literals: self.scan.literals(), other_encoding: self.settings.other_encoding, ..Values::default() };
         let (edited, execution) = plan.execution(&values, self.settings.standard_strings).map_err(Failure::report)?;
+        let Some(owned) = self.owned_texts(plan, (&values, &execution), shards) else {
+            let gather = gather_meanwhile(plan)?;
+            return Box::pin(self.spread_route(text, (&gather, access))).await;
+        };
         let request = Request::Query(edited.as_deref().unwrap_or(text));
-        let reading = Reading { plan, shards, access };
+        let reading = Reading { plan, shards, access, owned: &owned };
         if plan.explained {
             return self.explain_scatter(reading, &request, true).await;
         }
@@ -83,6 +90,9 @@ impl Session {
         let values =
             Values { text: &statement.text, literals: &statement.literals, parameters, other_encoding: self.settings.other_encoding };
         let (edited, execution) = plan.execution(&values, self.settings.standard_strings).map_err(Failure::report)?;
+        let Some(owned) = self.owned_texts(plan, (&values, &execution), shards) else {
+            return self.execute_gather_instead(body, portal, gather_meanwhile(plan)?).await;
+        };
         let mut types = statement.types.to_vec();
         for number in plan.dropped_parameters() {
             types.resize(types.len().max(number), 0);
@@ -92,7 +102,7 @@ impl Session {
         }
         let text = edited.as_deref().unwrap_or(&statement.text);
         let request = Request::Portal { text, types: &types, tail: &portal.tail };
-        let reading = Reading { plan, shards, access: portal.access };
+        let reading = Reading { plan, shards, access: portal.access, owned: &owned };
         if plan.explained {
             return self.explain_scatter(reading, &request, false).await;
         }
@@ -108,14 +118,33 @@ impl Session {
                 Ok(())
             }
             None => {
-                if !self.transaction.is_open() {
-                    self.make_transaction_internal();
-                }
                 let route = self.gather_instead(plan)?;
-                let portal = SpreadPortal { route, ..portal.clone() };
-                Box::pin(self.execute_spread(body, &portal)).await
+                self.execute_gather_instead(body, portal, route).await
             }
         }
+    }
+
+    async fn execute_gather_instead(&mut self, body: &Bytes, portal: &SpreadPortal, route: Route) -> Result<(), Failure> {
+        if !self.transaction.is_open() {
+            self.make_transaction_internal();
+        }
+        let portal = SpreadPortal { route, ..portal.clone() };
+        Box::pin(self.execute_spread(body, &portal)).await
+    }
+
+    /// The texts for shards on which not all rows count; `None`: the statement cannot say which do.
+    fn owned_texts(
+        &self,
+        plan: &ScatterPlan,
+        (values, execution): (&Values<'_>, &Execution),
+        shards: &[ShardId],
+    ) -> Option<Vec<(ShardId, Vec<u8>)>> {
+        if self.moves_nothing() {
+            return Some(Vec::new());
+        }
+        let parted = shards.iter().filter_map(|shard| Some((*shard, self.left_out(*shard)?)));
+        let strings = self.settings.standard_strings;
+        parted.map(|(shard, left_out)| Some((shard, plan.text_without(values, execution, &left_out, strings)?))).collect()
     }
 
     /// The way that is left when the answers turned out not to be mergeable.
@@ -195,15 +224,16 @@ impl Session {
         for (at, replies) in &mut links {
             let Some(link) = self.links.get_mut(*at) else { continue };
             let server = &mut *link.server;
+            let owned = reading.owned.iter().find(|(shard, _)| *shard == link.shard).map(|(_, text)| text.as_slice());
             match request {
                 Request::Query(text) => {
-                    to_server::query(&mut server.output, text);
+                    to_server::query(&mut server.output, owned.unwrap_or(text));
                     server.expect(Reply::Query, false);
                     *replies = 1;
                 }
                 Request::Portal { text, types, tail } => {
                     link.unsynced = true;
-                    to_server::parse(&mut server.output, b"", text, types);
+                    to_server::parse(&mut server.output, b"", owned.unwrap_or(text), types);
                     server.expect(Reply::Parse(None, 0), false);
                     server.unnamed = 0;
                     to_server::bind(&mut server.output, b"", b"", tail);
@@ -271,6 +301,12 @@ impl Session {
 }
 
 const INT8: u32 = 20;
+
+/// The way of a statement that cannot say which rows count, while some are on two shards.
+fn gather_meanwhile(plan: &ScatterPlan) -> Result<Route, Failure> {
+    let gather = plan.fallback.as_ref().map(std::sync::Arc::clone);
+    gather.map(Route::Gather).ok_or_else(|| Failure::report(cannot_leave_out()))
+}
 
 /// The lines of one shard's plan behind a line of ours, indented; formats other than TEXT are left alone.
 fn put_plan(out: &mut BytesMut, title: &str, rows: &[u8]) {

@@ -6,6 +6,7 @@ use crate::backend::Reply;
 use crate::execute::ask::ask_value;
 use crate::execute::part::{Keep, Part, take_part};
 use crate::routing::each::{EachPlan, EachTarget};
+use crate::routing::owned::cannot_leave_out;
 use crate::routing::split::Split;
 use crate::routing::{Access, Route};
 use crate::session::Session;
@@ -95,23 +96,53 @@ impl Session {
         bound: Option<(&Prepared, &Bytes)>,
     ) -> Result<Texts, Failure> {
         let replacements = if plan.clock { self.clock_replacements(text).await? } else { Vec::new() };
-        let mut spliced = Spliced::default();
         let mut described = Bytes::new();
-        if plan.sent.is_empty() {
-            spliced.keep(text, 0..text.len(), &replacements);
-        } else {
+        let mut sent = None;
+        if !plan.sent.is_empty() {
             // PostgreSQL judges the statement over the tables themselves, and names them in its columns.
             let types = bound.map(|(prepared, _)| prepared.statement.types.to_vec()).unwrap_or_default();
             described = row_description(&self.describe_at_home(text, &types).await?).freeze();
-            let (place, sent) = self.sent_tables(text, &plan.sent).await?;
-            spliced.keep(text, 0..place, &replacements);
-            spliced.insert(&sent);
-            spliced.keep(text, place..text.len(), &replacements);
+            sent = Some(self.sent_tables(text, &plan.sent).await?);
         }
+        let whole = |replacements: &[Replacement]| {
+            let mut spliced = Spliced::default();
+            let place = sent.as_ref().map_or(0, |(place, _)| *place);
+            if let Some((_, sent)) = &sent {
+                spliced.keep(text, 0..place, replacements);
+                spliced.insert(sent);
+            }
+            spliced.keep(text, place..text.len(), replacements);
+            spliced
+        };
         let first_only = plan.target == EachTarget::Reference;
         let order = if first_only { self.home_first() } else { shards.to_vec() };
-        let parts = order.into_iter().map(|shard| (shard, spliced.clone())).collect();
+        let mut parts = Vec::with_capacity(order.len());
+        for shard in order {
+            let left_out = self.left_out(shard).filter(|_| plan.target == EachTarget::Sharded);
+            parts.push((
+                shard,
+                match left_out {
+                    Some(left_out) => whole(&self.owned_replacements((text, plan), &left_out, &replacements)?),
+                    None => whole(&replacements),
+                },
+            ));
+        }
         Ok(Texts { parts, order: None, returning: plan.returning, described, first_only })
+    }
+
+    /// What is replaced in the text, with the condition that leaves out rows which another shard owns.
+    fn owned_replacements(
+        &self,
+        (text, plan): (&[u8], &EachPlan),
+        left_out: &str,
+        replacements: &[Replacement],
+    ) -> Result<Vec<Replacement>, Failure> {
+        let tokens = Tokens::new(text, self.settings.standard_strings).ok();
+        let insertions = tokens.and_then(|tokens| plan.insertions(&tokens, left_out));
+        let mut all = insertions.ok_or_else(|| Failure::report(cannot_leave_out()))?;
+        all.extend_from_slice(replacements);
+        all.sort_by_key(|replacement| replacement.place.start);
+        Ok(all)
     }
 
     async fn texts_of_split(&mut self, text: &[u8], split: &Split) -> Result<Texts, Failure> {

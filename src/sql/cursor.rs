@@ -92,6 +92,12 @@ impl<'a> Cursor<'a> {
         self.at
     }
 
+    /// At the token of this number, and blind to those from `end` on.
+    #[must_use]
+    pub fn within(self, span: Range<usize>) -> Self {
+        Self { at: span.start, end: span.end.min(self.end), ..self }
+    }
+
     /// All tokens of the text.
     #[must_use]
     pub fn tokens(&self) -> &'a Tokens<'a> {

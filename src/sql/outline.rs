@@ -14,9 +14,12 @@ pub struct Outline {
     pub targets: Vec<Span>,
     /// The token before which another target may be added.
     pub targets_end: usize,
+    /// The token before which WHERE may be added.
+    pub from_end: usize,
     pub group_by: Vec<Span>,
     pub order_by: Vec<Span>,
     /// The whole clauses, keywords included.
+    pub where_clause: Option<Span>,
     pub having: Option<Span>,
     pub order_clause: Option<Span>,
     pub limit_clause: Option<Span>,
@@ -129,7 +132,9 @@ impl Reader {
             Clause::Order => self.outline.order_clause = whole,
             Clause::Limit => self.outline.limit_clause = whole,
             Clause::Offset => self.outline.offset_clause = whole,
-            Clause::From | Clause::Where | Clause::Group | Clause::Window | Clause::Locking => {}
+            Clause::From => self.outline.from_end = place,
+            Clause::Where => self.outline.where_clause = whole,
+            Clause::Group | Clause::Window | Clause::Locking => {}
         }
     }
 }

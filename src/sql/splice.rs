@@ -21,7 +21,8 @@ impl Spliced {
     /// Appends a piece of the client's text, with what is to be replaced in it. Replacements are in order and within one piece each.
     pub fn keep(&mut self, client: &[u8], piece: Range<usize>, replacements: &[Replacement]) {
         let mut start = piece.start;
-        for replacement in replacements.iter().filter(|replacement| piece.contains(&replacement.place.start)) {
+        let within = |place: &Range<usize>| piece.contains(&place.start) || place.is_empty() && place.start == piece.end;
+        for replacement in replacements.iter().filter(|replacement| within(&replacement.place)) {
             self.piece(client, start..replacement.place.start);
             self.insert(replacement.by.as_bytes());
             start = replacement.place.end;

@@ -87,8 +87,8 @@ impl Moving {
 
     /// The buckets whose rows do not count on `shard`, though they may be there: an SQL constant for `get_bit`. `None`: all rows count.
     #[must_use]
-    pub fn left_out(&self, shard: ShardId) -> Option<&str> {
-        self.foreign_of(shard).map(|foreign| &*foreign.constant)
+    pub fn left_out(&self, shard: ShardId) -> Option<&Arc<str>> {
+        self.foreign_of(shard).map(|foreign| &foreign.constant)
     }
 
     /// How many buckets [`Moving::left_out`] has.
@@ -203,9 +203,10 @@ mod tests {
         let mut owners = vec![ShardId(0); 20];
         owners[8] = ShardId(7);
         let moving = Moving::new(vec![wave], None, &owners).expect("something moves");
-        assert_eq!(moving.left_out(ShardId(0)), Some("E'\\\\x000100'::pg_catalog.bytea"));
-        assert_eq!(moving.left_out(ShardId(7)), Some("E'\\\\x020008'::pg_catalog.bytea"));
-        assert_eq!((moving.left_out(ShardId(3)), moving.left_out_count(ShardId(7))), (None, 2));
+        let left_out = |shard| moving.left_out(ShardId(shard)).map(|constant| &**constant);
+        assert_eq!(left_out(0), Some("E'\\\\x000100'::pg_catalog.bytea"));
+        assert_eq!(left_out(7), Some("E'\\\\x020008'::pg_catalog.bytea"));
+        assert_eq!((left_out(3), moving.left_out_count(ShardId(7))), (None, 2));
         assert!(Moving::new(Vec::new(), None, &owners).is_none());
     }
 }

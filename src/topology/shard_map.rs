@@ -55,12 +55,6 @@ impl ShardMap {
         self.shards.binary_search_by_key(&id, |shard| shard.id).ok().and_then(|at| self.shards.get(at))
     }
 
-    /// The buckets whose rows do not count on `shard`, though they may be there: see [`Moving::left_out`].
-    #[must_use]
-    pub fn left_out(&self, shard: ShardId) -> Option<&str> {
-        self.moving.as_ref()?.left_out(shard)
-    }
-
     /// The map of a new cluster: `owner(b) = shards[b mod N]`, so that shard = h mod N.
     #[must_use]
     pub fn initial(shards: Vec<Shard>, buckets: u32) -> Option<Self> {

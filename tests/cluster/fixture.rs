@@ -16,6 +16,7 @@ pub(crate) struct Fixture {
     plain: Shared<PlainServer>,
     second: Shared<PlainServer>,
     cluster: Shared<Cluster>,
+    pair: Shared<Cluster>,
     wire_tables: Shared<()>,
     differential_plain: Shared<()>,
     differential_subject: Shared<()>,
@@ -32,6 +33,11 @@ impl Fixture {
 
     pub(crate) fn cluster(&self) -> Result<&Cluster> {
         once(&self.cluster, Cluster::start)
+    }
+
+    /// Two shards without replicas, whose map the tests change.
+    pub(crate) fn pair(&self) -> Result<&Cluster> {
+        once(&self.pair, || Cluster::start_sized(2, 0))
     }
 
     /// What the conversations are compared with: the proxy, or a second plain server under `SHARDYARD_WIRE_AGAINST=plain`,
@@ -92,8 +98,10 @@ impl Fixture {
                 server.stop();
             }
         }
-        if let Some(Ok(cluster)) = self.cluster.get() {
-            cluster.stop();
+        for cluster in [&self.cluster, &self.pair] {
+            if let Some(Ok(cluster)) = cluster.get() {
+                cluster.stop();
+            }
         }
     }
 }

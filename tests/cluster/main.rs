@@ -12,6 +12,7 @@ mod gather;
 mod hints;
 mod keys;
 mod login;
+mod moves;
 mod notifications;
 mod placement;
 mod plain;
@@ -117,6 +118,13 @@ const EXCLUSIVE: &[(&str, Test)] = &[
     ("gather::gathers_need_temporary_tables", gather::gathers_need_temporary_tables),
     ("scatter::a_crashed_shard_is_an_error", scatter::a_crashed_shard_is_an_error),
     ("transactions::doubt_is_decided", transactions::doubt_is_decided),
+    ("moves::maps_are_acknowledged", moves::maps_are_acknowledged),
+    ("moves::writes_wait_for_the_switch", moves::writes_wait_for_the_switch),
+    ("moves::refused_writes_run_again", moves::refused_writes_run_again),
+    ("moves::writes_leave_other_shards_rows", moves::writes_leave_other_shards_rows),
+    ("moves::reads_count_each_row_once", moves::reads_count_each_row_once),
+    ("moves::the_gate_keeps_definitions_out", moves::the_gate_keeps_definitions_out),
+    ("moves::a_fenced_proxy_returns", moves::a_fenced_proxy_returns),
     ("bank::money_survives_kills", bank::money_survives_kills),
     ("saturation::replies_belong_to_requests", saturation::replies_belong_to_requests),
 ];

@@ -20,6 +20,8 @@ pub(crate) struct Cluster {
     /// The application's, through the proxy.
     pub(crate) dsn: Dsn,
     pub(crate) shards: Vec<Shard>,
+    /// The superuser's.
+    pub(crate) catalog: Dsn,
     config: PathBuf,
 }
 
@@ -36,10 +38,14 @@ impl Cluster {
 
     /// With so many replicas a shard.
     pub(crate) fn start_with(replicas: usize) -> Result<Self> {
+        Self::start_sized(SHARDS, replicas)
+    }
+
+    pub(crate) fn start_sized(shards: usize, replicas: usize) -> Result<Self> {
         let folder = Folder(tempfile::Builder::new().prefix("shardyard-cluster-").tempdir()?);
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
         let listen = format!("127.0.0.1:{}", free_port()?);
-        let shards = SHARDS.to_string();
+        let shards = shards.to_string();
         let replicas = replicas.to_string();
         run(&["dev", "up", "--detach", "--shards", &shards, "--replicas", &replicas, "--listen", &listen], folder.path())?;
         let status: Value = serde_json::from_str(&run(&["dev", "status", "--json"], folder.path())?)?;
@@ -50,6 +56,7 @@ impl Cluster {
         });
         Ok(Self {
             dsn: dsn(&status["dsn"])?,
+            catalog: dsn(&status["catalog"])?,
             shards: shards.collect::<Result<_>>()?,
             config: PathBuf::from(status["config"].as_str().context("no config in the status")?),
             folder,

@@ -98,6 +98,14 @@ pub(crate) fn compare_file(fixture: &Fixture, name: &str) -> Result<()> {
     compare_steps(fixture, name, steps(&format!("{name}.sql"))?)?.conclude(name)
 }
 
+/// Runs the files that change nothing.
+pub(crate) fn compare_reads(fixture: &Fixture, occasion: &str) -> Result<()> {
+    for name in ["aggregates", "joins", "one_key", "reads", "single", "subqueries"] {
+        compare_steps(fixture, name, steps(&format!("{name}.sql"))?)?.conclude(name).with_context(|| format!("{name}, {occasion}"))?;
+    }
+    Ok(())
+}
+
 fn compare_steps(fixture: &Fixture, file: &str, steps: Vec<Step>) -> Result<Tally> {
     let mut pair = Pair::connect(fixture.differential_plain()?, fixture.differential_subject()?)?;
     let mut servers = fixture.differential_servers()?;

@@ -200,7 +200,11 @@ pub fn control_target(endpoint: &Endpoint, control: &ControlRole) -> Target {
         .dbname(&endpoint.database)
         .user(&control.user)
         .application_name("shardyard control")
-        .connect_timeout(PROBE_TIMEOUT);
+        .connect_timeout(PROBE_TIMEOUT)
+        // A server that has vanished without a word is noticed within half a minute.
+        .keepalives_idle(Duration::from_secs(10))
+        .keepalives_interval(Duration::from_secs(5))
+        .keepalives_retries(3);
     if let Some(password) = &control.password {
         config.password(password);
     }

@@ -78,6 +78,20 @@ pub(crate) enum Command {
         #[arg(long)]
         dsn: Option<String>,
     },
+    /// Take databases that are sharded by md5 mod N already: look at their rows, then do as init; no row moves
+    Adopt {
+        #[command(flatten)]
+        config: Config,
+        /// The new cluster's name
+        #[arg(long, default_value = "shardyard")]
+        name: String,
+        /// Rows of each table on each shard that are looked at; 0: all
+        #[arg(long, default_value_t = 10_000)]
+        sample: u64,
+        /// Look only
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Write the shards of shards.toml into an empty catalog, and bring catalog and shards up to date; harmless when done before
     Init {
         #[command(flatten)]
@@ -117,6 +131,16 @@ pub(crate) enum ShardCommand {
         name: String,
         #[command(flatten)]
         run: MoveArguments,
+    },
+    /// Drop the database of a removed shard
+    Drop {
+        /// The shard's name
+        name: String,
+        /// Do it; without, only say what would be done (exit code 3)
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        config: Config,
     },
     /// Make the shards' shares equal, or as weights say
     Rebalance {

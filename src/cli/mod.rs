@@ -1,5 +1,6 @@
 //! The command line: reads the arguments, calls the layer that acts, prints.
 
+pub mod adopt;
 pub mod arguments;
 pub mod check;
 pub mod cluster;
@@ -36,6 +37,9 @@ pub fn run() -> Result<u8> {
         Command::Worker { config, new_session } => block_on(worker::run(&config.config, new_session)),
         Command::Table { command } => block_on(table::run(command)),
         Command::Explain { sql, config, dsn } => block_on(explain::run(&config.config, dsn.as_deref(), &sql)),
+        Command::Adopt { config, name, sample, dry_run } => {
+            block_on(adopt::run(adopt::Adoption { folder: config.config, name, sample, dry_run }))
+        }
         Command::Init { config, name } => block_on(init::run(config.config, name)),
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use tokio_postgres::Client;
 
 use crate::cli::arguments::MoveCommand;
@@ -15,6 +16,8 @@ use crate::rebalance::state::{MoveState, WaveState, Wish};
 const POLL: Duration = Duration::from_millis(100);
 /// A worker that does not lead by now will not lead by itself.
 const NO_WORKER: Duration = Duration::from_secs(10);
+/// A catalog that is away for longer is an error.
+const CATALOG_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs one of the `move` commands.
 pub(crate) async fn run(command: MoveCommand) -> Result<u8> {
@@ -25,7 +28,7 @@ pub(crate) async fn run(command: MoveCommand) -> Result<u8> {
             let cluster = Cluster::open(&config.config)?;
             let catalog = cluster.catalog().await?;
             return match journal::unfinished(&catalog).await.map_err(line)? {
-                Some(the_move) => watch(&catalog, the_move.id, json, |state| state.is_final()).await,
+                Some(the_move) => watch(&cluster, the_move.id, json, MoveState::is_final).await,
                 None => {
                     println!("nothing moves");
                     Ok(0)
@@ -71,8 +74,7 @@ fn refusal(the_move: &Move, wish: Wish) -> Option<&'static str> {
 
 /// Waits until the move is done: reversible, or with `--finalize` finished.
 pub(crate) async fn wait(cluster: &Cluster, id: i64, as_json: bool) -> Result<u8> {
-    let catalog = cluster.catalog().await?;
-    watch(&catalog, id, as_json, |state| state.is_final() || state == MoveState::Reversible).await
+    watch(cluster, id, as_json, |state| state.is_final() || state == MoveState::Reversible).await
 }
 
 async fn list(cluster: &Cluster, as_json: bool) -> Result<u8> {
@@ -123,17 +125,26 @@ async fn show(cluster: &Cluster, id: Option<i64>, as_json: bool) -> Result<u8> {
 }
 
 /// Tells each change until the move's state is what is waited for; exit code 1 if the move needs a person, or has ended otherwise than it began.
-async fn watch(catalog: &Client, id: i64, as_json: bool, done: impl Fn(MoveState) -> bool) -> Result<u8> {
+async fn watch(cluster: &Cluster, id: i64, as_json: bool, done: impl Fn(MoveState) -> bool) -> Result<u8> {
     let mut told = String::new();
-    let mut silent = tokio::time::Instant::now();
+    let mut catalog = None;
+    let (mut silent, mut lost) = (Instant::now(), Instant::now());
     loop {
-        let moves = journal::moves(catalog).await.map_err(line)?;
-        let the_move = moves.into_iter().find(|the_move| the_move.id == id).context("the move is gone from the catalog")?;
-        let waves = journal::waves(catalog, id).await.map_err(line)?;
+        tokio::time::sleep(POLL).await;
+        // A catalog that is away for a moment stops nobody from waiting.
+        let (the_move, waves) = match look(cluster, &mut catalog, id).await {
+            Ok(found) => found,
+            Err(error) if lost.elapsed() > CATALOG_PATIENCE => return Err(error),
+            Err(_) => {
+                catalog = None;
+                continue;
+            }
+        };
+        lost = Instant::now();
         let now = standing(&the_move, &waves, as_json);
         if now != told {
             println!("{now}");
-            (told, silent) = (now, tokio::time::Instant::now());
+            (told, silent) = (now, Instant::now());
         }
         if the_move.error.is_some() && the_move.wish == Wish::Pause {
             bail!("move {id} waits for you: {}", the_move.error.unwrap_or_default());
@@ -143,10 +154,20 @@ async fn watch(catalog: &Client, id: i64, as_json: bool, done: impl Fn(MoveState
         }
         if silent.elapsed() > NO_WORKER && the_move.state == MoveState::Planned {
             eprintln!("no worker has begun it yet: is \"shardyard worker\" running?");
-            silent = tokio::time::Instant::now();
+            silent = Instant::now();
         }
-        tokio::time::sleep(POLL).await;
     }
+}
+
+async fn look(cluster: &Cluster, catalog: &mut Option<Client>, id: i64) -> Result<(Move, Vec<Wave>)> {
+    let catalog = match catalog {
+        Some(client) => client,
+        none => none.insert(cluster.catalog().await?),
+    };
+    let moves = journal::moves(catalog).await.map_err(line)?;
+    let the_move = moves.into_iter().find(|the_move| the_move.id == id).context("the move is gone from the catalog")?;
+    let waves = journal::waves(catalog, id).await.map_err(line)?;
+    Ok((the_move, waves))
 }
 
 fn standing(the_move: &Move, waves: &[Wave], as_json: bool) -> String {

@@ -4,11 +4,15 @@ use std::collections::HashMap;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
+use tokio_postgres::Client;
 use tokio_postgres::config::Host;
 
+use crate::catalog::store;
 use crate::cli::arguments::{MoveArguments, ShardCommand};
 use crate::cli::cluster::Cluster;
 use crate::cli::moves;
+use crate::rebalance::journal::MoveKind;
+use crate::rebalance::precheck::{self, Check, Precheck};
 use crate::rebalance::start::{self, Order, Planned, Sizes, Wanted};
 use crate::rebalance::{MoveOptions, sizes};
 use crate::topology::shard_map::Replica;
@@ -27,6 +31,7 @@ pub(crate) async fn run(command: ShardCommand) -> Result<u8> {
             begin(&cluster, Wanted::Add(shard), &run).await
         }
         ShardCommand::Remove { name, run } => begin(&Cluster::open(&run.config.config)?, Wanted::Remove(name), &run).await,
+        ShardCommand::Drop { name, yes, config } => drop_database(&Cluster::open(&config.config)?, &name, yes).await,
         ShardCommand::Rebalance { weight, run } => {
             begin(&Cluster::open(&run.config.config)?, Wanted::Rebalance(weights(&weight)?), &run).await
         }
@@ -43,13 +48,35 @@ async fn begin(cluster: &Cluster, wanted: Wanted, run: &MoveArguments) -> Result
         ..MoveOptions::default()
     };
     let order = Order { keep_source: !run.finalize, dry_run: run.dry_run, options };
-    let planned = start::start(&mut catalog, &wanted, &sizes, &order).await.map_err(line)?;
+    // Planned once for nothing, so that nothing is written that cannot begin.
+    let rehearsal = Order { dry_run: true, ..order.clone() };
+    let mut planned = start::start(&mut catalog, &wanted, &sizes, &rehearsal).await.map_err(line)?;
+    let checks = check(cluster, &catalog, &planned).await?;
+    if !run.dry_run {
+        precheck::passed(&checks).map_err(line)?;
+        planned = start::start(&mut catalog, &wanted, &sizes, &order).await.map_err(line)?;
+    }
     tell(&planned, &sizes, run.json)?;
+    if run.dry_run && !run.json {
+        for Check { name, fault } in &checks {
+            println!("  check {name}: {}", fault.as_deref().unwrap_or("fine"));
+        }
+    }
+    precheck::passed(&checks).map_err(line)?;
     match planned.id {
         Some(id) if run.wait => moves::wait(cluster, id, run.json).await,
         Some(_) => Ok(0),
         None => Ok(0),
     }
+}
+
+async fn check(cluster: &Cluster, catalog: &Client, planned: &Planned) -> Result<Vec<Check>> {
+    let (map, rules) = cluster.state().await?;
+    let shards = store::shards(catalog).await?;
+    let precheck = Precheck { control: &cluster.options.control, rules: &rules, shards: &shards, home: map.home };
+    let new = planned.shard.as_ref().filter(|_| planned.kind == MoveKind::Add);
+    let removed = planned.shard.as_ref().filter(|_| planned.kind == MoveKind::Remove).map(|shard| shard.id);
+    precheck.run(new, removed).await.map_err(line)
 }
 
 /// What moves, and how much that is.
@@ -118,4 +145,26 @@ fn endpoint(dsn: &str, database: &str) -> Result<Endpoint> {
     };
     let port = config.get_ports().first().copied().unwrap_or(5432);
     Ok(Endpoint { host, port, database: config.get_dbname().unwrap_or(database).to_owned() })
+}
+
+/// Drops the database of a retired shard. Its row stays in the catalog: ids and ordinals are not used again.
+async fn drop_database(cluster: &Cluster, name: &str, yes: bool) -> Result<u8> {
+    let rows = store::shards(&cluster.catalog().await?).await?;
+    let row = rows.iter().find(|row| row.shard.name == name).with_context(|| format!("there is no shard {name}"))?;
+    if row.state != "retired" {
+        bail!("shard {name} is {}: remove it first", row.state);
+    }
+    let primary = &row.shard.primary;
+    if let Some(user) = rows.iter().find(|other| other.state != "retired" && other.shard.primary == *primary) {
+        bail!("{primary} is now shard {}", user.shard.name);
+    }
+    if !yes {
+        println!("would drop the database {} of {}:{}; say --yes to do it", primary.database, primary.host, primary.port);
+        return Ok(3);
+    }
+    let server = cluster.server(&Endpoint { database: "postgres".to_owned(), ..primary.clone() }).await?;
+    let database = format!("\"{}\"", primary.database.replace('"', "\"\""));
+    server.batch_execute(&format!("drop database if exists {database} with (force)")).await.context("dropping the database")?;
+    println!("dropped the database {} of {}:{}", primary.database, primary.host, primary.port);
+    Ok(0)
 }

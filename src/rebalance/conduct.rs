@@ -1,5 +1,6 @@
 //! Drives a move: from each state of its waves to the next. Whatever was interrupted is done again.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
@@ -11,13 +12,14 @@ use crate::rebalance::error::StepError;
 use crate::rebalance::fault;
 use crate::rebalance::journal::{Journal, Move, MoveKind, Wave};
 use crate::rebalance::pass::Sides;
+use crate::rebalance::precheck::{self, Precheck};
 use crate::rebalance::prepare::Preparation;
 use crate::rebalance::proxies::{self, Until};
 use crate::rebalance::shards::Shards;
 use crate::rebalance::state::{MoveState, WaveState, Wish};
-use crate::rebalance::table::{self, Pair};
+use crate::rebalance::table::{self, Pair, Table};
 use crate::rebalance::throttle::Throttle;
-use crate::topology::ShardId;
+use crate::topology::{Schema, ShardId};
 
 /// Reversible waves are kept equal about so often.
 const REVERSE_PASS: Duration = Duration::from_millis(500);
@@ -42,12 +44,31 @@ pub(crate) struct Conductor {
     /// Tries of the current wave's fence that were given up.
     pub(super) given_up: u32,
     passed_back: Instant,
+    /// The tables as they were when the current wave was armed, or this leader began: they must stay so until it has switched.
+    known: Option<Known>,
+}
+
+/// The sharded tables, and each shard's own of them.
+struct Known {
+    schema: Schema,
+    tables: HashMap<ShardId, Vec<Table>>,
 }
 
 impl Conductor {
     pub(crate) fn new(journal: Journal, shards: Shards, (control, file_rules): (ControlRole, TableRules), buckets: u32) -> Self {
         let throttle = Throttle::default();
-        Self { journal, shards, control, file_rules, buckets, throttle, verified: None, given_up: 0, passed_back: Instant::now() }
+        Self {
+            journal,
+            shards,
+            control,
+            file_rules,
+            buckets,
+            throttle,
+            verified: None,
+            given_up: 0,
+            passed_back: Instant::now(),
+            known: None,
+        }
     }
 
     /// Does the next step of the current move, if there is one and its operator wants it.
@@ -92,7 +113,15 @@ impl Conductor {
             _ => {}
         }
         match the_move.state {
-            MoveState::Planned => self.journal.set_move(the_move, MoveState::Preparing).await?,
+            MoveState::Planned => {
+                let rules = self.rules().await?;
+                let precheck = Precheck { control: &self.control, rules: &rules, shards: &self.shards.rows, home: self.shards.home };
+                let named = the_move.shard.map(|id| self.shards.shard(id)).transpose()?;
+                let new = named.filter(|_| the_move.kind == MoveKind::Add);
+                let removed = the_move.shard.filter(|_| the_move.kind == MoveKind::Remove);
+                precheck::passed(&precheck.run(new, removed).await?)?;
+                self.journal.set_move(the_move, MoveState::Preparing).await?;
+            }
             MoveState::Preparing => self.prepare(the_move).await?,
             MoveState::Moving => return self.run_waves(the_move, &mut waves).await,
             MoveState::Reversible => return self.hold_way_back(the_move, &waves).await,
@@ -206,7 +235,10 @@ impl Conductor {
             return Ok(Round::Worked);
         };
         match waves.get_mut(at) {
-            Some(wave) if !wave.reversed && wave.state == WaveState::Reversible => self.journal.reverse(wave).await?,
+            Some(wave) if !wave.reversed && wave.state == WaveState::Reversible => {
+                (self.verified, self.given_up) = (None, 0);
+                self.journal.reverse(wave).await?;
+            }
             Some(wave) if !wave.reversed && wave.state.is_before_flip() => self.abort_wave(waves, at).await?,
             _ => self.wave_step(the_move, waves, at).await?,
         }
@@ -216,7 +248,11 @@ impl Conductor {
     /// The shards are as they were before the move.
     async fn undo_shard(&mut self, the_move: &mut Move, last: MoveState) -> Result<(), StepError> {
         match (the_move.kind, the_move.shard) {
-            (MoveKind::Add, Some(shard)) => self.end(the_move, last, Some(shard)).await,
+            (MoveKind::Add, Some(shard)) => {
+                self.end(the_move, last, Some(shard)).await?;
+                // The name is free for another try; id and ordinal are not.
+                self.journal.rename_shard(shard, &format!("move {}", the_move.id)).await
+            }
             (MoveKind::Remove, Some(shard)) => {
                 self.journal.set_shard(shard, "active").await?;
                 self.end(the_move, last, None).await
@@ -227,15 +263,15 @@ impl Conductor {
 
     /// Removes every object of moves, retires a shard, lifts the gate.
     async fn end(&mut self, the_move: &mut Move, last: MoveState, retired: Option<ShardId>) -> Result<(), StepError> {
-        let schema = self.schema().await?;
+        self.known = None;
         // One that was only being added may be half made, or away: nothing of ours in it is anybody's.
         for id in self.shards.made() {
-            let link = self.shards.link(id).await?;
-            let tables = table::of_shard(link.client(), &schema, &link.name).await?;
-            capture::remove_all(link, &tables).await?;
+            let tables = self.tables(id).await?;
+            capture::remove_all(self.shards.link(id).await?, &tables).await?;
         }
         fault::point("end.objects").await;
         if let Some(shard) = retired {
+            self.shards.has_decided_all(shard).await?;
             let version = self.journal.set_shard(shard, "retired").await?;
             proxies::wait(self.journal.client(), &mut self.shards, version, Until::Both).await?;
         }
@@ -247,14 +283,47 @@ impl Conductor {
     }
 
     pub(super) async fn pairs(&mut self, from: ShardId, to: ShardId) -> Result<Vec<Pair>, StepError> {
-        let schema = self.schema().await?;
-        let (from, to) = self.shards.two(from, to).await?;
-        let (of_from, of_to) =
-            tokio::try_join!(table::of_shard(from.client(), &schema, &from.name), table::of_shard(to.client(), &schema, &to.name))?;
-        table::pairs(of_from, of_to)
+        table::pairs(self.tables(from).await?, self.tables(to).await?)
     }
 
-    pub(super) async fn schema(&mut self) -> Result<crate::topology::Schema, StepError> {
+    /// A shard's sharded tables, as they were when they were first asked for.
+    pub(super) async fn tables(&mut self, shard: ShardId) -> Result<Vec<Table>, StepError> {
+        if let Some(tables) = self.known.as_ref().and_then(|known| known.tables.get(&shard)) {
+            return Ok(tables.clone());
+        }
+        let known = match self.known.take() {
+            Some(known) => known,
+            None => Known { schema: self.schema().await?, tables: HashMap::new() },
+        };
+        let link = self.shards.link(shard).await?;
+        let tables = table::of_shard(link.client(), &known.schema, &link.name).await?;
+        let known = self.known.insert(known);
+        known.tables.insert(shard, tables.clone());
+        Ok(tables)
+    }
+
+    pub(super) fn forget_tables(&mut self) {
+        self.known = None;
+    }
+
+    /// Whether nobody has changed the tables since the wave was armed: behind our back, for proxies refuse it.
+    pub(super) async fn tables_are_the_same(&mut self, wave: &Wave) -> Result<(), StepError> {
+        let fresh = self.schema().await?;
+        for id in [wave.source, wave.target] {
+            let known = self.tables(id).await?;
+            let link = self.shards.link(id).await?;
+            let now = table::of_shard(link.client(), &fresh, &link.name).await?;
+            if let Some(name) = table::first_change(&known, &now) {
+                return Err(StepError::Operator(format!(
+                    "table {name} was changed on shard {} while its rows moved: \"move abort\", then begin again",
+                    link.name
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    async fn schema(&mut self) -> Result<Schema, StepError> {
         let rules = self.rules().await?;
         let home = self.shards.home;
         table::sharded(self.shards.link(home).await?.client(), &rules).await

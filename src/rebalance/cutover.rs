@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
 use crate::rebalance::capture::{LOCK_CLASS, Phase, is_lock_timeout, set_phase};
@@ -16,6 +16,9 @@ use crate::rebalance::proxies::{self, Until};
 use crate::rebalance::shards::Shards;
 use crate::rebalance::state::WaveState;
 use crate::rebalance::table::Pair;
+
+/// Last pass and flip take some ten milliseconds; so much longer they may take before the source is opened again.
+const FENCE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How a try to switch ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +44,10 @@ impl Cutover<'_> {
         let hold_max = Duration::from_millis(self.the_move.options.hold_max_ms.max(1));
         let version = self.journal.advance(wave, WaveState::Fencing).await?;
         fault::point("fence.published").await;
-        match self.close_and_flip(wave, version, began + hold_max).await {
+        // A server that stands still must not keep the source closed: what waits for it is given up.
+        let switched = timeout(hold_max + FENCE_PATIENCE, self.close_and_flip(wave, version, began + hold_max)).await;
+        let switched = switched.unwrap_or_else(|_| Err(StepError::Later("a server stands still inside the fence".to_owned())));
+        match switched {
             Ok(Fenced::Flipped) => {
                 info!(wave = wave.id, fence_ms = began.elapsed().as_millis(), "flipped");
                 Ok(Fenced::Flipped)
@@ -53,8 +59,10 @@ impl Cutover<'_> {
             // The flip may have been committed: the catalog says so when it is read again.
             Err(error @ StepError::LeaseLost) => Err(error),
             Err(error) if wave.state == WaveState::Fencing => {
-                if let Err(again) = self.reopen(wave).await {
-                    warn!(wave = wave.id, error = again.line(), "the source is not open again yet");
+                match timeout(FENCE_PATIENCE, self.reopen(wave)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(again)) => warn!(wave = wave.id, error = again.line(), "the source is not open again yet"),
+                    Err(_) => warn!(wave = wave.id, "the source is not open again yet"),
                 }
                 Err(error)
             }

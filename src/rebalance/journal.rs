@@ -210,6 +210,14 @@ impl Journal {
         Ok(version)
     }
 
+    /// Adds `note` to the name of a retired shard.
+    pub(crate) async fn rename_shard(&mut self, shard: ShardId, note: &str) -> Result<(), StepError> {
+        let transaction = self.begin().await?;
+        let update = "update shardyard.shard set name = name || ' (' || $2 || ')' where id = $1 and state = 'retired'";
+        transaction.execute(update, &[&i32::from(shard.0), &note]).await.map_err(doing("renaming a shard"))?;
+        transaction.commit().await.map_err(doing("renaming a shard"))
+    }
+
     /// A shard that is ready becomes active, and writes of reference tables go on: both at one version, which is the answer.
     pub(crate) async fn open_shard(&mut self, shard: ShardId) -> Result<u64, StepError> {
         let action = || doing(format!("opening shard {shard}"));

@@ -20,6 +20,7 @@ mod link;
 pub mod options;
 mod pass;
 pub mod plan;
+pub mod precheck;
 mod prepare;
 mod proxies;
 mod shards;

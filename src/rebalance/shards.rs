@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_postgres::Client;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::backend::ControlRole;
 use crate::backend::health::control_target;
 use crate::catalog::store::{self, ShardRow};
+use crate::execute::two_phase::GID_PREFIX;
 use crate::rebalance::error::{StepError, doing};
 use crate::rebalance::fault;
 use crate::rebalance::link::Link;
@@ -19,6 +20,10 @@ use crate::topology::{Endpoint, Shard, ShardId};
 const PROXY_LOCK_CLASS: i64 = 1_398_361_426;
 /// A standby that does not replay what was written before is waited for so long.
 const REPLAY_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A server that stands still accepts connections but does not answer.
+const OPEN_PATIENCE: Duration = Duration::from_secs(5);
+const REPLICA_PATIENCE: Duration = Duration::from_secs(1);
 
 /// All shards but the retired ones, and connections to those that were needed.
 pub(crate) struct Shards {
@@ -65,9 +70,14 @@ impl Shards {
     /// A connection of the leader to the shard's primary.
     pub(crate) async fn link(&mut self, id: ShardId) -> Result<&mut Link, StepError> {
         if self.links.get(&id).is_none_or(Link::is_closed) {
-            let link = Link::open(self.shard(id)?, &self.control, self.token).await?;
-            // A shard that was away when this leader took over learns the token now.
-            link.take_over().await?;
+            let opening = async {
+                let link = Link::open(self.shard(id)?, &self.control, self.token).await?;
+                // A shard that was away when this leader took over learns the token now.
+                link.take_over().await?;
+                Ok(link)
+            };
+            let late = |_| Err(StepError::Later(format!("shard {id} does not answer")));
+            let link: Link = timeout(OPEN_PATIENCE, opening).await.unwrap_or_else(late)?;
             self.links.insert(id, link);
         }
         Ok(self.links.get_mut(&id).expect("made just now"))
@@ -87,7 +97,12 @@ impl Shards {
             return Ok(());
         }
         for id in self.made() {
-            self.link(id).await?.take_over().await?;
+            match self.link(id).await {
+                Ok(link) => link.take_over().await?,
+                Err(error @ StepError::LeaseLost) => return Err(error),
+                // Taken over when it is reached again, before anything else is done there. What can be done without it is done meanwhile.
+                Err(error) => warn!(shard = %id, error = error.line(), "the shard cannot be taken over yet"),
+            }
         }
         Ok(())
     }
@@ -116,11 +131,32 @@ impl Shards {
             end_holders(link.client(), incarnation).await.map_err(action())?;
             let position = self.position(id).await?;
             for endpoint in self.replicas_of(id) {
-                let Some(replica) = self.replica(&endpoint).await else { continue };
+                let Some(replica) = self.replica_within(&endpoint, REPLAY_PATIENCE).await else {
+                    // Reads there by the dead proxy, if it lives and reaches what we do not, may be old: its writes are not.
+                    warn!(%endpoint, incarnation, "the replica cannot be reached, and a dead proxy is not fenced out of it");
+                    continue;
+                };
                 if !replayed(replica, &position, Instant::now() + REPLAY_PATIENCE).await {
                     return Err(StepError::Later(format!("replica {endpoint} does not replay, and a dead proxy must be fenced out of it")));
                 }
                 end_holders(replica, incarnation).await.map_err(doing(format!("fencing a proxy out of replica {endpoint}")))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// No commit over several shards waits for this shard's record of its decision: recovery must find it while it is asked for.
+    pub(crate) async fn has_decided_all(&mut self, anchor: ShardId) -> Result<(), StepError> {
+        let select =
+            "select count(*) from pg_catalog.pg_prepared_xacts where gid like $1 or $2 and database = pg_catalog.current_database()";
+        for id in self.made() {
+            let link = self.link(id).await?;
+            let gids = format!("{GID_PREFIX}{anchor}:%");
+            let row = link.client().query_one(select, &[&gids, &(id == anchor)]).await;
+            if row.map_err(doing(format!("looking for prepared transactions on shard {id}")))?.get::<_, i64>(0) > 0 {
+                return Err(StepError::Later(format!(
+                    "shard {id} holds prepared transactions that concern shard {anchor}: a proxy decides them"
+                )));
             }
         }
         Ok(())
@@ -161,13 +197,23 @@ impl Shards {
         row.map(|row| row.shard.replicas.iter().map(|replica| replica.endpoint.clone()).collect()).unwrap_or_default()
     }
 
+    /// The same; tried again for a while.
+    async fn replica_within(&mut self, endpoint: &Endpoint, patience: Duration) -> Option<&Client> {
+        let deadline = Instant::now() + patience;
+        while self.replica(endpoint).await.is_none() && Instant::now() < deadline {
+            sleep(Duration::from_millis(100)).await;
+        }
+        self.replica(endpoint).await
+    }
+
     /// A connection to a replica; `None` when it cannot be reached: then no proxy reads from it for long either.
     async fn replica(&mut self, endpoint: &Endpoint) -> Option<&Client> {
         if self.replicas.get(endpoint).is_none_or(Client::is_closed) {
-            match control_target(endpoint, &self.control).named("shardyard worker").connect().await {
-                Ok(client) => drop(self.replicas.insert(endpoint.clone(), client)),
-                Err(error) => {
-                    debug!(%endpoint, %error, "replica not reached");
+            let target = control_target(endpoint, &self.control).named("shardyard worker");
+            match timeout(REPLICA_PATIENCE, target.connect()).await {
+                Ok(Ok(client)) => drop(self.replicas.insert(endpoint.clone(), client)),
+                _ => {
+                    debug!(%endpoint, "replica not reached");
                     self.replicas.remove(endpoint);
                 }
             }
@@ -190,12 +236,12 @@ async fn replayed(replica: &Client, position: &str, deadline: Instant) -> bool {
     let select =
         "select not pg_catalog.pg_is_in_recovery() or pg_catalog.pg_last_wal_replay_lsn() >= $1::pg_catalog.text::pg_catalog.pg_lsn";
     loop {
-        match replica.query_one(select, &[&position]).await {
-            Ok(row) if row.get::<_, Option<bool>>(0) == Some(true) => return true,
-            Ok(_) if Instant::now() < deadline => sleep(Duration::from_millis(1)).await,
-            Ok(_) => return false,
+        match timeout_at(deadline, replica.query_one(select, &[&position])).await {
+            Ok(Ok(row)) if row.get::<_, Option<bool>>(0) == Some(true) => return true,
+            Ok(Ok(_)) if Instant::now() < deadline => sleep(Duration::from_millis(1)).await,
+            Ok(Ok(_)) | Err(_) => return false,
             // Lost: as one that cannot be reached.
-            Err(_) => return true,
+            Ok(Err(_)) => return true,
         }
     }
 }

@@ -188,6 +188,13 @@ pub(crate) fn pairs(from: Vec<Table>, to: Vec<Table>) -> Result<Vec<Pair>, StepE
     from.into_iter().zip(to).map(pair).collect()
 }
 
+/// The first table that is on one list only, or has another shape or another oid.
+pub(crate) fn first_change(before: &[Table], now: &[Table]) -> Option<String> {
+    let lacks = |tables: &[Table], table: &Table| !tables.iter().any(|other| other.oid == table.oid && other.shape() == table.shape());
+    let gone = before.iter().find(|table| lacks(now, table));
+    gone.or_else(|| now.iter().find(|table| lacks(before, table))).map(Table::quoted)
+}
+
 async fn columns<C: GenericClient>(client: &C, shard: &str) -> Result<HashMap<u32, Vec<Column>>, StepError> {
     // 16384 is the first oid that is not PostgreSQL's own. An enum's binary form is its label.
     let select = "select a.attrelid, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attgenerated <> '',

@@ -18,7 +18,7 @@ use crate::rebalance::options::MoveOptions;
 use crate::rebalance::pass::{Passed, Sides};
 use crate::rebalance::proxies::{self, Until};
 use crate::rebalance::state::WaveState;
-use crate::rebalance::table::{self, Pair, Table};
+use crate::rebalance::table::{Pair, Table};
 use crate::rebalance::transfer::Amount;
 use crate::rebalance::{cleanup, copy};
 use crate::topology::ShardId;
@@ -36,6 +36,7 @@ impl Conductor {
             WaveState::Planned => {
                 fault::point("wave.planned").await;
                 (self.verified, self.given_up) = (None, 0);
+                self.forget_tables();
                 self.journal.advance(wave, WaveState::Arming).await.map(drop)
             }
             WaveState::Arming => self.arm(wave, &all).await,
@@ -131,6 +132,7 @@ impl Conductor {
         if self.verified != Some(wave.id) {
             return self.journal.advance(wave, WaveState::Verifying).await.map(drop);
         }
+        self.tables_are_the_same(wave).await?;
         // A proxy that does not answer is found out, and fenced, before anybody's writes are held.
         let version = store::version(self.journal.client()).await?;
         proxies::wait(self.journal.client(), &mut self.shards, version, Until::Seen).await?;
@@ -223,9 +225,9 @@ impl Conductor {
     }
 
     async fn delete_rows(&mut self, options: &MoveOptions, wave: &Wave, shard: ShardId) -> Result<(), StepError> {
-        let schema = self.schema().await?;
+        let tables = self.tables(shard).await?;
         let link = self.shards.link(shard).await?;
-        for table in table::of_shard(link.client(), &schema, &link.name).await? {
+        for table in tables {
             loop {
                 let rows = cleanup::delete_batch(link, &table, wave).await?;
                 if rows == 0 {
@@ -239,12 +241,11 @@ impl Conductor {
 
     /// The guards know the wave no longer; its log and marks go.
     async fn disarm(&mut self, wave: &Wave, all: &[Wave]) -> Result<(), StepError> {
-        let schema = self.schema().await?;
         for id in [wave.source, wave.target] {
             let others: Vec<Wave> = all.iter().filter(|other| other.id != wave.id).cloned().collect();
             let armed = armed(&others, id);
+            let tables = self.tables(id).await?;
             let link = self.shards.link(id).await?;
-            let tables = table::of_shard(link.client(), &schema, &link.name).await?;
             capture::arm(link, &armed, self.buckets, &tables).await?;
             cleanup::forget(link, &tables, wave.id).await?;
         }

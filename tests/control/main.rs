@@ -6,6 +6,7 @@ mod cluster;
 mod commands;
 mod ddl;
 mod fixture;
+mod moves;
 mod schema;
 
 use std::sync::Arc;
@@ -46,6 +47,9 @@ fn trials(fixture: Option<&Arc<Fixture>>) -> Vec<Trial> {
         ("commands::tables_become_reference_tables", commands::tables_become_reference_tables),
         ("commands::tables_are_declared_before_they_are_made", commands::tables_are_declared_before_they_are_made),
         ("commands::check_names_what_is_wrong", commands::check_names_what_is_wrong),
+        ("moves::shards_come_and_go", moves::shards_come_and_go),
+        ("moves::moves_are_turned_back", moves::moves_are_turned_back),
+        ("moves::differences_are_found", moves::differences_are_found),
         ("cluster::status_and_contract", cluster::status_and_contract),
         ("cluster::replicas_follow", cluster::replicas_follow),
         ("cluster::unix_sockets_serve", cluster::unix_sockets_serve),

@@ -173,6 +173,8 @@ fn session(reader: &Reader<'_>) -> SessionOptions {
             .unwrap_or(default.cached_statement_bytes_max),
         prepared_max: reader.number("prepared_max", 1..=10_000_000).unwrap_or(default.prepared_max),
         gather_bytes_max: reader.number("gather_bytes_max", 0..=1 << 40).unwrap_or(default.gather_bytes_max),
+        kept_bytes_max: reader.number("kept_bytes_max", 1..=1 << 40).unwrap_or(default.kept_bytes_max),
+        lock_wait_max: reader.milliseconds("lock_wait_max_ms", 1..=DAY_MS).unwrap_or(default.lock_wait_max),
         notification_bytes_max: reader.number("notification_bytes_max", 0..=1 << 40).unwrap_or(default.notification_bytes_max),
         hold_patience: reader.milliseconds("hold_patience_ms", 0..=DAY_MS).unwrap_or(default.hold_patience),
     }

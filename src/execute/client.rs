@@ -26,14 +26,20 @@ pub struct ClientIo {
     pub replied: bool,
     /// Replies stay in `output` until it is known that all shards agree; a long one is sent all the same.
     pub corked: bool,
-    /// What is written to `output` is for the session itself: nothing of it is sent.
-    pub kept: bool,
+    /// What is written to `output` is for the session itself, up to this much: nothing of it is sent. 0: it is sent.
+    pub kept_bytes_max: usize,
 }
 
 impl ClientIo {
     #[must_use]
     pub fn new(stream: Stream) -> Self {
-        Self { stream, input: BytesMut::new(), output: BytesMut::new(), closed: false, replied: false, corked: false, kept: false }
+        Self { stream, input: BytesMut::new(), output: BytesMut::new(), closed: false, replied: false, corked: false, kept_bytes_max: 0 }
+    }
+
+    /// Whether what is written to `output` stays there.
+    #[must_use]
+    pub fn keeps(&self) -> bool {
+        self.kept_bytes_max > 0
     }
 
     /// Waits for more input; `false` at the end of the stream. While it waits, empty buffers hold no memory. Cancel safe.
@@ -57,7 +63,7 @@ impl ClientIo {
     /// # Errors
     /// As the socket says.
     pub async fn send(&mut self) -> io::Result<()> {
-        if !self.kept && (!self.output.is_empty() || self.stream.is_tls()) {
+        if !self.keeps() && (!self.output.is_empty() || self.stream.is_tls()) {
             self.stream.send_buffer(&mut self.output).await?;
             if self.output.capacity() > KEPT_BYTES {
                 self.output = BytesMut::new();

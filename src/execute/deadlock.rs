@@ -1,10 +1,15 @@
 //! Deadlocks over shards, which no server sees: a transaction on several shards waits for locks within a bound, and what runs into it is
 //! told what a deadlock is told.
 
+use std::time::Duration;
+
 use crate::wire::{SqlState, error_body, from_server};
 
-/// Set in transactions that write and are on several shards.
-pub const BOUND: &str = "SET LOCAL lock_timeout = '5s'";
+/// Sets the bound, in transactions that write and are on several shards.
+#[must_use]
+pub fn bound(wait_max: Duration) -> String {
+    format!("SET LOCAL lock_timeout = '{}ms'", wait_max.as_millis())
+}
 
 const DEADLOCK: &str = "40P01";
 
@@ -19,7 +24,7 @@ pub(super) fn of_timeout(body: &[u8]) -> Option<Vec<u8>> {
     let mut body = error_body::with_field(&body, b'M', |_| Some("deadlock detected".to_owned()));
     body.pop();
     body.extend(error_body::body(&[
-        (b'D', "A transaction on several shards has waited for a lock longer than such transactions may (5 s)."),
+        (b'D', "A transaction on several shards has waited for a lock longer than such transactions may (session.lock_wait_max_ms)."),
         (b'H', "Try the transaction again; lock rows in one order to avoid it. SET lock_timeout gives it another bound."),
     ]));
     Some(body)

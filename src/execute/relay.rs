@@ -19,9 +19,6 @@ const AHEAD_BYTES_MAX: usize = 64 * 1024;
 /// A reply up to this length is copied, a longer one handed over with its buffer.
 const COPIED_BYTES_MAX: usize = 4 * 1024;
 
-/// Of a reply that is not for the client so much is kept, in memory; the write that is made of it takes some times more.
-const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
-
 /// Relaying ended in the middle.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
@@ -35,8 +32,8 @@ pub enum RelayError {
     #[error("server sent an unexpected message of type {0:?}")]
     Protocol(char),
     /// The reply is not for the client, and more than may be kept.
-    #[error("the rows of a write's query are more than {KEPT_BYTES_MAX} bytes")]
-    TooLarge,
+    #[error("the rows of a write's query are more than {0} bytes")]
+    TooLarge(usize),
 }
 
 fn lost_message(last_words: Option<&ServerError>) -> String {
@@ -48,7 +45,7 @@ impl ClientError for RelayError {
         match self {
             Self::Server { last_words: Some(error), .. } => error.code,
             Self::Protocol(_) => SqlState::PROTOCOL_VIOLATION,
-            Self::TooLarge => SqlState::CONFIGURATION_LIMIT_EXCEEDED,
+            Self::TooLarge(_) => SqlState::CONFIGURATION_LIMIT_EXCEEDED,
             _ => SqlState::CONNECTION_FAILURE,
         }
     }
@@ -58,7 +55,8 @@ impl ClientError for RelayError {
     }
 
     fn hint(&self) -> Option<String> {
-        matches!(self, Self::TooLarge).then(|| "Write the rows in several statements.".to_owned())
+        matches!(self, Self::TooLarge(_))
+            .then(|| "Write the rows in several statements, or raise session.kept_bytes_max in proxy.toml.".to_owned())
     }
 }
 
@@ -92,6 +90,8 @@ pub struct Outcome {
     pub stale: bool,
     /// A write was refused because its bucket is closed there. Nothing of its reply is the client's.
     pub closed: bool,
+    /// As `stale`, because the replica's recovery was in the statement's way: another server is to be asked.
+    pub conflict: bool,
     /// The last CommandComplete's tag was ROLLBACK: a COMMIT of a failed transaction.
     pub rolled_back: bool,
     /// The client was sent ParameterStatus.
@@ -124,6 +124,11 @@ pub trait StatementNames {
 
     /// Whether a write of a bucket that is closed on its shard will be run again: then its error is nobody's.
     fn repeats_closed(&self) -> bool {
+        false
+    }
+
+    /// Whether a replica is asked that may be passed over for another server: then a conflict of its recovery is nobody's error.
+    fn reads_replica(&self) -> bool {
         false
     }
 
@@ -176,7 +181,8 @@ pub async fn relay(
 
 /// A reply that is kept for the session's own use has a bound.
 pub(super) fn check_kept(client: &ClientIo) -> Result<(), RelayError> {
-    if client.kept && client.output.len() > KEPT_BYTES_MAX { Err(RelayError::TooLarge) } else { Ok(()) }
+    let bytes_max = client.kept_bytes_max;
+    if client.keeps() && client.output.len() > bytes_max { Err(RelayError::TooLarge(bytes_max)) } else { Ok(()) }
 }
 
 /// Moves bytes in all directions until something has arrived from the server.
@@ -185,13 +191,13 @@ pub(super) fn poll_wait(context: &mut Context<'_>, client: &mut ClientIo, server
         // The server's last words may still be in its socket.
         return Poll::Ready(last_words(context, server));
     }
-    client.corked &= client.kept || client.output.len() < UNSENT_BYTES_MAX;
-    if (client.kept || client.output.len() < UNSENT_BYTES_MAX)
+    client.corked &= client.keeps() || client.output.len() < UNSENT_BYTES_MAX;
+    if (client.keeps() || client.output.len() < UNSENT_BYTES_MAX)
         && let Poll::Ready(read) = poll_read_server(context, server)
     {
         return Poll::Ready(read);
     }
-    while !client.corked && !client.kept && !client.output.is_empty() {
+    while !client.corked && !client.keeps() && !client.output.is_empty() {
         match client.stream.poll_send(context, &client.output) {
             Poll::Ready(Ok(sent)) => client.output.advance(sent),
             Poll::Ready(Err(error)) => return Poll::Ready(Err(RelayError::Client(error))),
@@ -425,8 +431,11 @@ fn fail(
         }
     }
     let repeats = is_closed && names.repeats_closed() && !outcome.told;
-    if names.asks_again() && !outcome.told && stale || repeats {
-        (outcome.stale, outcome.closed) = (stale, repeats);
+    // A replica has no serialization failures of its own: only replay makes them, as ProcessRecoveryConflictInterrupt does.
+    let serialization = outcome.error.as_ref().is_some_and(|error| error.code == SqlState::SERIALIZATION_FAILURE);
+    let conflict = serialization && names.reads_replica() && !outcome.told;
+    if names.asks_again() && !outcome.told && stale || repeats || conflict {
+        (outcome.stale, outcome.closed, outcome.conflict) = (stale || conflict, repeats, conflict);
         for rest in expected.iter_mut() {
             (rest.forward, rest.forward_ready) = (false, false);
         }

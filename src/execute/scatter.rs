@@ -80,7 +80,7 @@ pub async fn scatter(
         let mut progress = true;
         while std::mem::take(&mut progress) {
             for (at, part) in parts.iter_mut().enumerate() {
-                let bound = if client.kept { usize::MAX } else { UNSENT_BYTES_MAX };
+                let bound = if client.keeps() { usize::MAX } else { UNSENT_BYTES_MAX };
                 let (out, bound) = if let Sink::Kept(_) = sink { (&mut done.kept, usize::MAX) } else { (&mut client.output, bound) };
                 progress |= take((at, part), merger, (out, bound), sink)? && !merger.passes_on();
             }
@@ -108,7 +108,7 @@ fn poll_wait(
     merger: &Merger<'_>,
 ) -> Poll<Result<(), ScatterError>> {
     let mut arrived = false;
-    let takes_more = client.kept || client.output.len() < UNSENT_BYTES_MAX;
+    let takes_more = client.keeps() || client.output.len() < UNSENT_BYTES_MAX;
     for (at, part) in parts.iter_mut().enumerate() {
         let server = &mut *part.server;
         if server.expected.is_empty() {
@@ -132,10 +132,11 @@ fn poll_wait(
     }
     let mut sent = false;
     client.corked &= client.output.len() < UNSENT_BYTES_MAX;
-    while !client.output.is_empty() && !client.kept && !client.corked {
+    while !client.output.is_empty() && !client.keeps() && !client.corked {
         match client.stream.poll_send(context, &client.output) {
             Poll::Ready(Ok(count)) => {
                 consume(&mut client.output, count);
+                client.replied = true;
                 sent = true;
             }
             Poll::Ready(Err(error)) => return Poll::Ready(Err(ScatterError::Client(error))),

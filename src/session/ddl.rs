@@ -54,7 +54,8 @@ impl Session {
             reply
         } else {
             let reach = self.reach(ddl)?;
-            let reply = self.withheld(text, &self.shards(reach)).await?;
+            let shards = if is_of_index(ddl) { self.shards_with_indexes(ddl).await? } else { self.shards(reach) };
+            let reply = self.withheld(text, &shards).await?;
             if matches!((ddl.verb, ddl.object), (DdlVerb::Alter, DdlObject::Table) | (DdlVerb::Create, DdlObject::Index)) {
                 self.inspect_changed(ddl).await?;
             }
@@ -169,7 +170,7 @@ impl Session {
         Ok(())
     }
 
-    fn rules_with(&self, ddl: &Ddl, name: &ObjectName) -> TableRules {
+    pub(super) fn rules_with(&self, ddl: &Ddl, name: &ObjectName) -> TableRules {
         let rules = self.shared.view.rules();
         let mut rules = TableRules::clone(&rules);
         if ddl.as_reference {
@@ -203,7 +204,7 @@ impl Session {
         Ok(())
     }
 
-    async fn inspect(&mut self, name: &ObjectName) -> Result<Option<Inspection>, Failure> {
+    pub(super) async fn inspect(&mut self, name: &ObjectName) -> Result<Option<Inspection>, Failure> {
         let home = self.pools.map.home;
         let at = self.link(home, Access::Write).await?;
         let Some(link) = self.links.get_mut(at) else { return Ok(None) };
@@ -262,7 +263,7 @@ impl Session {
     }
 
     /// The relation as this transaction sees it.
-    fn relation(&self, name: &ObjectName) -> Option<Arc<Relation>> {
+    pub(super) fn relation(&self, name: &ObjectName) -> Option<Arc<Relation>> {
         let find = |schema: &Schema| schema.relation(name.schema.as_deref(), &name.name, &self.settings.search_path).cloned();
         match &self.transaction.schema {
             Some(schema) => find(schema),
@@ -315,6 +316,7 @@ impl Session {
     async fn outside_transaction(&mut self, text: &[u8], ddl: &Ddl) -> Result<(), Failure> {
         let reach = self.reach(ddl)?;
         let shards = match reach {
+            _ if is_of_index(ddl) && !self.transaction.is_open() => self.shards_with_indexes(ddl).await?,
             Reach::All if !self.transaction.is_open() => self.home_first(),
             // Inside a transaction block PostgreSQL itself says that it cannot be.
             _ => vec![self.pools.map.home],
@@ -337,28 +339,6 @@ impl Session {
         Ok(())
     }
 
-    /// Made on the home shard, looked at, and made on the others; dropped again if the table cannot keep its promise.
-    async fn index_concurrently(&mut self, text: &[u8], ddl: &Ddl, shards: &[ShardId]) -> Result<(), Failure> {
-        let (home, others) = shards.split_at(1);
-        let reply = self.withheld(text, home).await?;
-        for name in &ddl.relations {
-            let Some(known) = self.relation(name) else { continue };
-            let Some(inspection) = self.inspect(name).await? else { continue };
-            let judged = inspection.judge(&self.rules_with(ddl, name), Some(&known.placement));
-            let Err(refusal) = judged else { continue };
-            if let DdlRefusal::Unique { constraint, .. } = &refusal {
-                let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-                let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS {}.{}", quoted(&known.schema), quoted(constraint));
-                let at = self.link(self.pools.map.home, Access::Write).await?;
-                self.ask_link(at, &drop).await?;
-            }
-            return Err(Failure::report(refusal));
-        }
-        self.on_others(text, others).await?;
-        self.client.output.unsplit(reply);
-        Ok(())
-    }
-
     /// Before the commit: whoever sees the tables finds in the catalog what they are. A rule without its table, left by a failed
     /// commit, does no harm and is named by `shardyard check`.
     pub(super) async fn declare_tables(&mut self) -> Result<(), Failure> {
@@ -370,6 +350,11 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Whether indexes themselves are named, not their table.
+fn is_of_index(ddl: &Ddl) -> bool {
+    ddl.object == DdlObject::Index && ddl.verb != DdlVerb::Create
 }
 
 fn spans(what: &str, hint: &str) -> Failure {

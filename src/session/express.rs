@@ -51,6 +51,7 @@ impl Session {
         let finished = self.finish_express().await;
         self.statements.asks_again = false;
         self.statements.repeats_closed = false;
+        self.statements.reads_replica = false;
         let finished = finished?;
         if !finished {
             input.unsplit(std::mem::take(&mut self.client.input));
@@ -168,6 +169,7 @@ impl Session {
     /// server's plan of it is of no use any more; nothing has been answered.
     async fn finish_express(&mut self) -> Result<bool, End> {
         let Some(link) = self.links.first_mut() else { return Ok(true) };
+        self.statements.reads_replica = !link.primary;
         match relay(&mut self.client, &mut link.server, &self.statements).await {
             Ok(outcome) if is_plain(&outcome, &link.server) && !self.cancel.slot.leave(&link.server.identity) => {
                 if let Some(link) = self.links.pop() {
@@ -189,7 +191,11 @@ impl Session {
                 Ok(false)
             }
             Ok(outcome) if outcome.stale => {
+                let shard = link.shard;
                 link.server.schema_version = 0;
+                if outcome.conflict {
+                    self.pass_over_replicas(shard);
+                }
                 Box::pin(self.give_back_all()).await;
                 Ok(false)
             }

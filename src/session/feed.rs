@@ -216,10 +216,10 @@ impl Session {
             return Err(Failure::plain(SqlState::INTERNAL_ERROR, "the query of the statement has no tokens"));
         }
         let plan = self.plan_scanned(query, 0, &[]).await?;
-        let kept = std::mem::replace(&mut self.client.kept, true);
+        let kept = std::mem::replace(&mut self.client.kept_bytes_max, self.shared.options.kept_bytes_max);
         let map_kept = std::mem::replace(&mut self.map_kept, true);
         let result = Box::pin(self.single(query, &plan, Ready::Ours)).await;
-        self.client.kept = kept;
+        self.client.kept_bytes_max = kept;
         self.map_kept = map_kept;
         let answer = self.client.output.split_off(before);
         let mut rows = BytesMut::with_capacity(answer.len());

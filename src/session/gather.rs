@@ -54,12 +54,20 @@ enum Place {
 pub(super) struct Kept {
     /// Whole messages.
     rows: Bytes,
+    /// The command tag without its count; empty for SELECT.
+    command: String,
 }
 
 impl Kept {
     /// DataRow messages.
     pub(super) fn of(rows: Bytes) -> Self {
-        Self { rows }
+        Self { rows, command: String::new() }
+    }
+
+    /// Those that a write returns; `tag` as the write's own.
+    pub(super) fn returned(rows: Bytes, tag: &str) -> Self {
+        let command = tag.rsplit_once(' ').map_or(tag, |(command, _)| command);
+        Self { rows, command: command.to_owned() }
     }
 }
 
@@ -137,7 +145,9 @@ impl Session {
         if rows_max > 0 && count == rows_max {
             to_client::portal_suspended(&mut self.client.output);
         } else {
-            to_client::command_complete(&mut self.client.output, &format!("SELECT {count}"));
+            // The count is this Execute's, as PortalRun has it.
+            let command = if kept.command.is_empty() { "SELECT" } else { kept.command.as_str() };
+            to_client::command_complete(&mut self.client.output, &format!("{command} {count}"));
         }
         *portal.kept.lock() = Some(kept);
     }
@@ -382,7 +392,7 @@ impl Session {
         }
         let bytes_max = self.shared.options.gather_bytes_max;
         match ask_within(server, bytes_max).await {
-            Ok(Some(replies)) => Ok(Some(Kept { rows: rows_of(replies.freeze()) })),
+            Ok(Some(replies)) => Ok(Some(Kept::of(rows_of(replies.freeze())))),
             Ok(None) => Err(Failure::report(
                 PlainError::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, format!("rows of a portal exceed {bytes_max} bytes"))
                     .detail("The rows of a query that is computed over several shards are kept while it is read in parts.")

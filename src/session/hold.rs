@@ -160,7 +160,7 @@ impl Session {
     async fn wait_for_map(&mut self, deadline: Instant) -> Result<bool, Failure> {
         // What the batch has done so far is an open transaction, no running statement.
         Box::pin(self.settle_current()).await?;
-        if !self.client.output.is_empty() && !self.client.corked && !self.client.kept {
+        if !self.client.output.is_empty() && !self.client.corked && !self.client.keeps() {
             self.client.send().await.map_err(|_| Failure::End(End::Left))?;
         }
         self.rest();

@@ -103,14 +103,19 @@ impl Session {
         link.server.lock_bound = true;
         // A simple query drops the unnamed statement.
         link.server.unnamed = 0;
-        self.queue_query(at, deadlock::BOUND.as_bytes(), false, false);
+        let bound = deadlock::bound(self.shared.options.lock_wait_max);
+        self.queue_query(at, bound.as_bytes(), false, false);
     }
 
     /// A connection to the home shard's primary for what writes no rows.
     pub(super) async fn link_home(&mut self) -> Result<usize, Failure> {
-        let home = self.pools.map.home;
-        let wrote = self.links.iter().any(|link| link.shard == home && link.wrote);
-        let at = self.link(home, Access::Write).await?;
+        self.link_unwritten(self.pools.map.home).await
+    }
+
+    /// A connection to the shard's primary for what a commit need not wait for.
+    pub(super) async fn link_unwritten(&mut self, shard: ShardId) -> Result<usize, Failure> {
+        let wrote = self.links.iter().any(|link| link.shard == shard && link.wrote);
+        let at = self.link(shard, Access::Write).await?;
         if let Some(link) = self.links.get_mut(at) {
             link.wrote = wrote;
         }
@@ -214,6 +219,12 @@ impl Session {
         written.max(servers.lag_bound(servers.epoch.now()))
     }
 
+    /// A replica could not answer: until they have replayed all up to now, the primary does.
+    pub(super) fn pass_over_replicas(&mut self, shard: ShardId) {
+        debug!(%shard, "recovery of a replica was in a statement's way");
+        self.note_write(shard);
+    }
+
     pub(super) fn note_write(&mut self, shard: ShardId) {
         if !self.pools.shard(shard).is_some_and(crate::backend::ShardPools::has_replicas) {
             return;
@@ -289,7 +300,7 @@ impl Session {
     pub(super) fn lose(&mut self, at: usize, error: RelayError) -> Failure {
         let link = self.links.remove(at);
         match &error {
-            RelayError::Client(_) | RelayError::TooLarge => {}
+            RelayError::Client(_) | RelayError::TooLarge(_) => {}
             RelayError::Server { .. } => {
                 debug!(shard = %link.shard, server = %link.server.identity.endpoint, %error, "server connection lost")
             }

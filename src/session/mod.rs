@@ -13,6 +13,7 @@ mod gather;
 mod gather_execute;
 mod handshake;
 mod hold;
+mod index;
 mod links;
 mod listen;
 pub mod options;
@@ -90,6 +91,8 @@ pub struct Session {
     reported: Reported,
     /// What it listens to, or will.
     listening: Option<Box<Listening>>,
+    /// The last scatter failed because a replica did, not its statement.
+    replica_failed: bool,
     /// That transactions over several shards are not of one snapshot.
     told_of_snapshots: bool,
     /// Which map the running statement and the open transaction go by, for those who wait until it is out of use.
@@ -252,6 +255,7 @@ async fn start(
         scan: Scan::new(),
         reported: Reported::default(),
         listening: None,
+        replica_failed: false,
         told_of_snapshots: false,
         activity: shared.view.activity.slot(),
         incarnation: 0,

@@ -66,6 +66,12 @@ pub struct SessionOptions {
     pub prepared_max: usize,
     /// Rows that one statement may bring to the home shard; beyond, `53400`. 256 MiB by default.
     pub gather_bytes_max: usize,
+    /// Rows of one statement that the proxy itself holds: of a query whose rows are shared out to be written, of a merged portal that the
+    /// client takes in parts. A write takes some times more while it is made. Beyond, `53400`. 64 MiB by default.
+    pub kept_bytes_max: usize,
+    /// How long a transaction that writes on several shards waits for one lock before it counts as deadlocked, `40P01`; the client's own
+    /// `lock_timeout` comes first. 5 s by default.
+    pub lock_wait_max: Duration,
     /// Notifications that may wait for one client which is in a transaction or does not read; beyond, its connection ends with `53400`.
     /// 16 MiB by default.
     pub notification_bytes_max: usize,
@@ -82,6 +88,8 @@ impl Default for SessionOptions {
             cached_statement_bytes_max: 64 * 1024,
             prepared_max: 10_000,
             gather_bytes_max: 256 * 1024 * 1024,
+            kept_bytes_max: 64 * 1024 * 1024,
+            lock_wait_max: Duration::from_secs(5),
             notification_bytes_max: 16 * 1024 * 1024,
             hold_patience: Duration::from_secs(5),
         }

@@ -273,12 +273,18 @@ impl Session {
 
     /// Sync on one link; true when its ReadyForQuery was relayed.
     async fn sync_link(&mut self, at: usize, forward: bool) -> Result<bool, Failure> {
+        let mut answered = false;
         if let Some(link) = self.links.get_mut(at) {
+            answered = !link.primary && link.server.expected.is_empty();
             to_server::sync(&mut link.server.output);
             link.server.expect(Reply::Sync, forward);
             link.unsynced = false;
         }
-        let outcome = self.relay_link(at).await?;
+        let outcome = match self.relay_link(at).await {
+            // A replica that has answered all is no loss.
+            Err(Failure::Report(_)) if answered && !self.transaction.is_open() => return Ok(false),
+            outcome => outcome?,
+        };
         if outcome.sync_ignored {
             self.batch.reopened = true;
             if let Some(link) = self.links.get_mut(at) {
@@ -309,11 +315,13 @@ impl Session {
                     link.server.expect(Reply::Query, false);
                 }
                 // A server that has told an error skips all up to here.
+                let answered = !link.primary && link.server.expected.is_empty() && !self.transaction.is_open();
                 to_server::sync(&mut link.server.output);
                 link.broken = false;
                 link.server.expect(Reply::Sync, false);
                 let outcome = self.drain_link(at).await;
-                if result.is_ok() && !failed {
+                // A replica that has answered all is no loss.
+                if result.is_ok() && !failed && !answered {
                     result = outcome;
                 }
                 if at < self.links.len() && !self.transaction.is_internal() {

@@ -62,6 +62,8 @@ pub(super) struct ClientStatements {
     pub(super) asks_again: bool,
     /// See [`StatementNames::repeats_closed`].
     pub(super) repeats_closed: bool,
+    /// See [`StatementNames::reads_replica`].
+    pub(super) reads_replica: bool,
     cursors: HashMap<String, ShardId>,
     /// See [`StatementNames::position_shift`].
     position_shift: usize,
@@ -170,6 +172,10 @@ impl StatementNames for ClientStatements {
 
     fn repeats_closed(&self) -> bool {
         self.repeats_closed
+    }
+
+    fn reads_replica(&self) -> bool {
+        self.reads_replica
     }
 }
 

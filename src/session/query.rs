@@ -29,6 +29,11 @@ pub(super) enum Ready {
     Ours,
 }
 
+/// A server is lost, and not the client.
+fn is_lost(failure: &Failure) -> bool {
+    matches!(failure, Failure::Report(_))
+}
+
 /// What a server connection remembers may be another client's.
 fn forgotten() -> Failure {
     let error =
@@ -258,12 +263,21 @@ impl Session {
         // An internal transaction is not the client's business: neither is its state.
         let relayed = ready == Ready::Relayed && !self.transaction.is_internal() && self.listening.is_none();
         self.queue_query(at, text, true, relayed);
-        if repeats {
+        let replica = !self.transaction.is_open() && self.client.output.is_empty();
+        let replica = replica && self.links.get(at).is_some_and(|link| !link.primary && !link.unsynced);
+        if repeats || replica {
             self.client.replied = false;
-            self.statements.repeats_closed = true;
         }
+        self.statements.repeats_closed = repeats;
+        self.statements.reads_replica = replica;
         let outcome = self.relay_link(at).await;
         self.statements.repeats_closed = false;
+        self.statements.reads_replica = false;
+        if replica && !self.client.replied && outcome.as_ref().map_or_else(is_lost, |outcome| outcome.conflict) {
+            self.pass_over_replicas(shard);
+            self.give_back_idle().await?;
+            return Box::pin(self.on_one(text, plan, (shard, access, ready, repeats))).await;
+        }
         let outcome = outcome?;
         self.settle(at).await?;
         match outcome.error {

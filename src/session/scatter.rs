@@ -1,5 +1,7 @@
 //! Reads that are merged in the proxy: the same text on every shard at once.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 
 use crate::backend::Reply;
@@ -14,13 +16,11 @@ use crate::routing::{Access, ParameterValues, Route, Values};
 use crate::session::Session;
 use crate::session::failure::{End, Failure};
 use crate::session::gather::Kept;
+use crate::session::links::Link;
 use crate::session::spread::SpreadPortal;
 use crate::topology::ShardId;
 use crate::wire::frame::{self, HEADER_BYTES};
-use crate::wire::{PlainError, SqlState, from_client, to_client, to_server};
-
-/// Rows that wait for the client to take them piece by piece.
-const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
+use crate::wire::{PlainError, SqlState, TransactionStatus, from_client, to_client, to_server};
 
 /// What is sent to each shard.
 enum Request<'a> {
@@ -106,7 +106,7 @@ impl Session {
         if plan.explained {
             return self.explain_scatter(reading, &request, false).await;
         }
-        let sink = if wanted > 0 { Sink::Kept(KEPT_BYTES_MAX) } else { Sink::Rows };
+        let sink = if wanted > 0 { Sink::Kept(self.shared.options.kept_bytes_max) } else { Sink::Rows };
         match self.read_all(reading, &request, (execution, sink)).await? {
             Some(done) if wanted > 0 => {
                 self.hand_out(portal, Kept::of(done.kept.freeze()), wanted);
@@ -160,7 +160,10 @@ impl Session {
     async fn explain_scatter(&mut self, reading: Reading<'_>, request: &Request<'_>, described: bool) -> Result<(), Failure> {
         for (order, shard) in reading.shards.iter().enumerate() {
             let one = Reading { shards: std::slice::from_ref(shard), ..reading };
-            let Some(done) = self.read_all(one, request, (Execution::default(), Sink::Kept(KEPT_BYTES_MAX))).await? else { continue };
+            let Some(done) = self.read_all(one, request, (Execution::default(), Sink::Kept(self.shared.options.kept_bytes_max))).await?
+            else {
+                continue;
+            };
             let out = &mut self.client.output;
             if described && order == 0 {
                 to_client::row_description(out, &["QUERY PLAN"]);
@@ -173,7 +176,27 @@ impl Session {
     }
 
     /// Sends the request to all shards and merges what they answer. `None`: their types are none that can be merged; nothing has been sent.
+    /// Where replicas fail before anything is sent, the primaries are asked.
     async fn read_all(
+        &mut self,
+        reading: Reading<'_>,
+        request: &Request<'_>,
+        (execution, sink): (Execution, Sink),
+    ) -> Result<Option<Scattered>, Failure> {
+        let before = self.client.output.len();
+        self.client.replied = false;
+        self.replica_failed = false;
+        match self.read_once(reading, request, (execution.clone(), sink)).await {
+            Err(Failure::Report(_)) if self.replica_failed && !self.client.replied && !self.transaction.is_open() => {
+                self.client.output.truncate(before);
+                let primaries = Reading { access: Access::Write, ..reading };
+                self.read_once(primaries, request, (execution, sink)).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn read_once(
         &mut self,
         reading: Reading<'_>,
         request: &Request<'_>,
@@ -205,14 +228,23 @@ impl Session {
             }
             Err(error) => Err(self.fail_scatter(error, &places).await),
         };
-        if !self.batch.open {
-            for shard in reading.shards {
-                if let Some(at) = self.links.iter().position(|link| link.shard == *shard && link.server.expected.is_empty()) {
-                    self.settle(at).await?;
-                }
+        self.settle_read(reading.shards).await?;
+        outcome
+    }
+
+    /// Gives back what the read has taken, but for what the batch still needs.
+    async fn settle_read(&mut self, shards: &[ShardId]) -> Result<(), Failure> {
+        let current = self.batch.current.and_then(|at| self.links.get(at)).map(|link| Arc::clone(&link.server.identity));
+        let done = |link: &Link| shards.contains(&link.shard) && link.server.expected.is_empty();
+        for at in (0..self.links.len()).rev() {
+            let due = self.links.get(at).is_some_and(|link| done(link) && (!self.batch.open || !link.primary && !link.unsynced));
+            if due && !(self.batch.open && self.transaction.is_open()) {
+                self.settle(at).await?;
             }
         }
-        outcome
+        // Links have changed their places.
+        self.batch.current = current.and_then(|server| self.links.iter().position(|link| Arc::ptr_eq(&link.server.identity, &server)));
+        Ok(())
     }
 
     /// Connections to all shards, in their order, then the request on each: places of the links and how many replies are due.
@@ -232,7 +264,9 @@ impl Session {
                     *replies = 1;
                 }
                 Request::Portal { text, types, tail } => {
-                    link.unsynced = true;
+                    // A replica that has answered must not wait for the others in a transaction: replay would end it.
+                    let alone = !link.primary && !link.unsynced && server.status == TransactionStatus::Idle;
+                    link.unsynced = !alone;
                     to_server::parse(&mut server.output, b"", owned.unwrap_or(text), types);
                     server.expect(Reply::Parse(None, 0), false);
                     server.unnamed = 0;
@@ -242,8 +276,14 @@ impl Session {
                     server.expect(Reply::Describe, false);
                     to_server::execute(&mut server.output, b"", 0);
                     server.expect(Reply::Execute, false);
-                    to_server::flush(&mut server.output);
                     *replies = 4;
+                    if alone {
+                        to_server::sync(&mut server.output);
+                        server.expect(Reply::Sync, false);
+                        *replies = 5;
+                    } else {
+                        to_server::flush(&mut server.output);
+                    }
                 }
             }
         }
@@ -262,20 +302,26 @@ impl Session {
                 return Failure::End(End::Left);
             }
             ScatterError::Lost(part, error) => match places.get(part) {
-                Some(at) => self.lose(*at, error),
+                Some(at) => {
+                    self.replica_failed = self.links.get(*at).is_some_and(|link| !link.primary);
+                    self.lose(*at, error)
+                }
                 None => error.into(),
             },
             ScatterError::Server(part, error) => {
                 let at = places.get(part).copied().unwrap_or(usize::MAX);
+                let conflict = error.code == SqlState::SERIALIZATION_FAILURE;
+                self.replica_failed = conflict && self.links.get(at).is_some_and(|link| !link.primary);
                 if let Some(link) = self.links.get_mut(at).filter(|link| link.unsynced) {
                     link.broken = true;
                 }
                 Failure::Report(error)
             }
             ScatterError::Merge(error) => Failure::report(error),
-            error @ ScatterError::TooLarge(_) => {
-                Failure::report(PlainError::new(SqlState(*b"53400"), error.to_string()).hint("Execute the portal without a row limit."))
-            }
+            error @ ScatterError::TooLarge(_) => Failure::report(
+                PlainError::new(SqlState(*b"53400"), error.to_string())
+                    .hint("Execute the portal without a row limit, or raise session.kept_bytes_max in proxy.toml."),
+            ),
         };
         self.end_others(false).await;
         failure

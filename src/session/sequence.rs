@@ -78,11 +78,7 @@ impl Session {
         let name = quoted_literal(&ObjectName { schema: Some(found.schema), name: found.name }.quoted());
         for shard in &map.shards {
             // Like PostgreSQL's, it is no part of the transaction, which need not be prepared for it.
-            let wrote = self.links.iter().any(|link| link.shard == shard.id && link.wrote);
-            let at = self.link(shard.id, Access::Write).await?;
-            if let Some(link) = self.links.get_mut(at) {
-                link.wrote = wrote;
-            }
+            let at = self.link_unwritten(shard.id).await?;
             let next = sequences::first_above(shard.ordinal, highest);
             self.ask_link(at, &format!("SELECT pg_catalog.setval({name}, {next}, false)")).await?;
         }

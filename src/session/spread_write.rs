@@ -13,6 +13,7 @@ use crate::session::Session;
 use crate::session::commands::not_yet;
 use crate::session::failure::Failure;
 use crate::session::feed::row_description;
+use crate::session::gather::Kept;
 use crate::session::prepared::Prepared;
 use crate::session::spread::SpreadPortal;
 use crate::sql::clock::Moment;
@@ -60,11 +61,14 @@ impl Session {
     pub(super) async fn execute_spread_write(&mut self, body: &Bytes, portal: &SpreadPortal) -> Result<(), Failure> {
         self.settle_order().await?;
         let rows_max = from_client::execute(body).map_or(0, |message| message.rows_max);
+        let rows_max = usize::try_from(rows_max).unwrap_or(0);
         let text = portal.prepared.statement.text.clone();
-        let texts = self.texts(&text, &portal.route, Some((&portal.prepared, &portal.tail))).await?;
-        if rows_max > 0 && texts.returning {
-            return Err(not_yet("a row limit on a write over several shards", "Fetch all rows at once."));
+        let kept = portal.kept.lock().take();
+        if let Some(kept) = kept {
+            self.hand_out(portal, kept, rows_max);
+            return Ok(());
         }
+        let texts = self.texts(&text, &portal.route, Some((&portal.prepared, &portal.tail))).await?;
         let prepared = &portal.prepared.statement;
         let (types, tail) = match portal.route {
             Route::Split(_) => {
@@ -75,8 +79,28 @@ impl Session {
             Route::Feed(_) => (Vec::new(), without_values(&portal.tail)),
             _ => (prepared.types.to_vec(), portal.tail.clone()),
         };
-        let tag = self.run_texts(&text, &texts, &Protocol::Extended { types, tail: &tail }).await?;
+        // What is returned in parts is computed at once, and the write with it.
+        let keeps = rows_max > 0 && texts.returning;
+        let before = self.client.output.len();
+        let bytes_max = if keeps { self.shared.options.kept_bytes_max } else { self.client.kept_bytes_max };
+        let outer = std::mem::replace(&mut self.client.kept_bytes_max, bytes_max);
+        let tag = self.run_texts(&text, &texts, &Protocol::Extended { types, tail: &tail }).await;
+        self.client.kept_bytes_max = outer;
+        if keeps {
+            let mut rows = BytesMut::new();
+            for message in messages(self.client.output.split_off(before)) {
+                // A notice is told at once.
+                let to = if message.first() == Some(&b'D') { &mut rows } else { &mut self.client.output };
+                to.extend_from_slice(&message);
+            }
+            self.hand_out(portal, Kept::returned(rows.freeze(), &tag?), rows_max);
+            return Ok(());
+        }
+        let tag = tag?;
         to_client::command_complete(&mut self.client.output, &tag);
+        if texts.returning {
+            *portal.kept.lock() = Some(Kept::returned(Bytes::new(), &tag));
+        }
         Ok(())
     }
 

@@ -15,6 +15,7 @@ impl SqlState {
     pub const NUMERIC_VALUE_OUT_OF_RANGE: Self = Self(*b"22003");
     pub const NOT_NULL_VIOLATION: Self = Self(*b"23502");
     pub const IN_FAILED_TRANSACTION: Self = Self(*b"25P02");
+    pub const SERIALIZATION_FAILURE: Self = Self(*b"40001");
     pub const ACTIVE_SQL_TRANSACTION: Self = Self(*b"25001");
     pub const NO_ACTIVE_SQL_TRANSACTION: Self = Self(*b"25P01");
     pub const INVALID_SQL_STATEMENT_NAME: Self = Self(*b"26000");

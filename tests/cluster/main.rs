@@ -10,6 +10,7 @@ mod dsn;
 mod fixture;
 mod gather;
 mod hints;
+mod indexes;
 mod keys;
 mod login;
 mod moves;
@@ -74,6 +75,9 @@ const TESTS: &[(&str, Test)] = &[
     ("scatter::a_lost_shard_is_an_error", scatter::a_lost_shard_is_an_error),
     ("scatter::other_encodings_merge_alike", scatter::other_encodings_merge_alike),
     ("scatter::collations_merge_alike", scatter::collations_merge_alike),
+    ("indexes::indexes_change_everywhere", indexes::indexes_change_everywhere),
+    ("indexes::half_made_indexes_are_finished", indexes::half_made_indexes_are_finished),
+    ("indexes::half_made_indexes_are_told_apart", indexes::half_made_indexes_are_told_apart),
     ("sequences::numbers_stay_apart", sequences::numbers_stay_apart),
     ("sequences::what_mixes_numbers_is_refused", sequences::what_mixes_numbers_is_refused),
     ("hints::hints_choose_the_shard", hints::hints_choose_the_shard),
@@ -113,6 +117,7 @@ const TESTS: &[(&str, Test)] = &[
 const EXCLUSIVE: &[(&str, Test)] = &[
     // A replica that lags under the others' load is passed over, rightly.
     ("replicas::reads_and_writes_are_apart", replicas::reads_and_writes_are_apart),
+    ("replicas::recovery_conflicts_are_no_error", replicas::recovery_conflicts_are_no_error),
     // It ends every connection that listens.
     ("notifications::a_loss_is_told", notifications::a_loss_is_told),
     ("gather::gathers_need_temporary_tables", gather::gathers_need_temporary_tables),

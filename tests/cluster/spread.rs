@@ -11,11 +11,12 @@ use crate::shardyard::{Cluster, SHARDS, eventually};
 
 /// Two transactions that lock rows of two shards crosswise: one is told of a deadlock, the other goes on.
 pub(crate) fn deadlocks_end(fixture: &Fixture) -> Result<()> {
-    let cluster = fixture.cluster()?;
-    let mut first = cluster.connect()?;
+    let proxy = fixture.cluster()?.proxy(&[("SHARDYARD__SESSION__LOCK_WAIT_MAX_MS", "300")])?;
+    let mut first = Connection::connect(&proxy.dsn)?;
     first.query("create table spread_locks (user_id bigint primary key, n int)")?;
     first.query("insert into spread_locks select n, 0 from generate_series(1, 8) as n")?;
-    let mut second = cluster.connect()?;
+    let start = Instant::now();
+    let mut second = Connection::connect(&proxy.dsn)?;
     for client in [&mut first, &mut second] {
         client.set_reply_deadline(Duration::from_secs(30))?;
         client.query("begin")?;
@@ -36,6 +37,7 @@ pub(crate) fn deadlocks_end(fixture: &Fixture) -> Result<()> {
         (Err(error), Ok(())) => format!("nobody was told of a deadlock: {error:#}"),
     };
     ensure!(told.contains("40P01"), "{told}");
+    ensure!(start.elapsed() < Duration::from_secs(4), "told after {:?}", start.elapsed());
     first.query(if outcome.is_ok() { "commit" } else { "rollback" })?;
     Ok(())
 }
@@ -102,12 +104,12 @@ pub(crate) fn copy_is_bounded(fixture: &Fixture) -> Result<()> {
 
 /// Rows that a query makes to be written are held, up to a bound; beyond it nothing is written and the session goes on.
 pub(crate) fn rows_of_an_insert_are_bounded(fixture: &Fixture) -> Result<()> {
-    let cluster = fixture.cluster()?;
-    let mut client = cluster.connect()?;
+    let proxy = fixture.cluster()?.proxy(&[("SHARDYARD__SESSION__KEPT_BYTES_MAX", "15000000")])?;
+    let mut client = Connection::connect(&proxy.dsn)?;
     client.set_reply_deadline(Duration::from_secs(60))?;
     client.query("create table spread_feed (user_id bigint primary key, t text)")?;
     let insert = |rows: u32| format!("insert into spread_feed select n, repeat('x', 1000000) from generate_series(1, {rows}) n");
-    let error = client.error(&insert(100))?;
+    let error = client.error(&insert(20))?;
     ensure!(error.sqlstate() == "53400" && error.hint().contains("several statements"), "{error}");
     ensure!(client.value("select count(*) from spread_feed")? == "0", "a refused INSERT has left rows");
     client.query(&insert(10))?;

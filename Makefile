@@ -5,7 +5,7 @@ help:
 	@echo "make demo   a cluster of four shards, filled, loaded and taken down again"
 	@echo "make dev    the same set-up, staying up until Ctrl-C"
 	@echo "make test   format, lints, every test, the drivers' suites"
-	@echo "make soak   saturation, the bank under 200 kills, 20,000 generated statements: prints its seeds"
+	@echo "make soak   moves under 500 faults, saturation, the bank under 200 kills, 20,000 generated statements: prints its seeds"
 	@echo "make regression   PostgreSQL's own regression scripts, fetched by apt, on a plain server and on four shards"
 	@echo "make fuzz   every decoder, the tokenizer and the planner against random input, ten minutes each"
 	@echo "make bench  direct PostgreSQL, PgBouncer and Shardyard side by side"
@@ -26,6 +26,7 @@ test:
 soak:
 	@scripts/setup server
 	SHARDYARD_SOAK=1 cargo test --test model -- --nocapture
+	SHARDYARD_SOAK=1 cargo test --test cluster -- --nocapture resharding
 	SHARDYARD_SOAK=1 cargo test --test cluster -- saturation
 	SHARDYARD_SOAK=1 cargo test --test cluster -- bank
 	SHARDYARD_SOAK=1 cargo test --test cluster -- differential::seeds

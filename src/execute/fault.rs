@@ -5,8 +5,8 @@
 pub(crate) async fn point(name: &str, number: usize) {
     const POLL: std::time::Duration = std::time::Duration::from_millis(2);
     let Some(folder) = std::env::var_os("SHARDYARD_FAULT_DIR") else { return };
-    let armed = std::path::Path::new(&folder).join(format!("{name}-{number}"));
-    let reached = armed.with_extension("reached");
+    let file = |ending: &str| std::path::Path::new(&folder).join(format!("{name}-{number}{ending}"));
+    let (armed, reached) = (file(""), file(".reached"));
     if std::fs::rename(&armed, &reached).is_ok() {
         while reached.exists() {
             tokio::time::sleep(POLL).await;

@@ -20,6 +20,7 @@ mod plain;
 mod refusals;
 mod replicas;
 mod reply;
+mod resharding;
 mod saturation;
 mod scatter;
 mod sequences;
@@ -131,6 +132,11 @@ const EXCLUSIVE: &[(&str, Test)] = &[
     ("moves::the_gate_keeps_definitions_out", moves::the_gate_keeps_definitions_out),
     ("moves::a_fenced_proxy_returns", moves::a_fenced_proxy_returns),
     ("bank::money_survives_kills", bank::money_survives_kills),
+    ("resharding::the_audit_notices", resharding::the_audit_notices),
+    ("resharding::a_shard_comes_and_goes", resharding::a_shard_comes_and_goes),
+    ("resharding::the_worker_dies_at_every_step", resharding::faults::the_worker_dies_at_every_step),
+    ("resharding::workers_come_too_late", resharding::faults::workers_come_too_late),
+    ("resharding::everybody_dies", resharding::faults::everybody_dies),
     ("saturation::replies_belong_to_requests", saturation::replies_belong_to_requests),
 ];
 

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::connection::Connection;
 use crate::dsn::Dsn;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_shardyard");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_shardyard");
 pub(crate) const SHARDS: usize = 4;
 
 pub(crate) struct Cluster {
@@ -42,12 +42,18 @@ impl Cluster {
     }
 
     pub(crate) fn start_sized(shards: usize, replicas: usize) -> Result<Self> {
+        Self::start_as(shards, replicas, &[])
+    }
+
+    /// With further words for `dev up`.
+    pub(crate) fn start_as(shards: usize, replicas: usize, further: &[&str]) -> Result<Self> {
         let folder = Folder(tempfile::Builder::new().prefix("shardyard-cluster-").tempdir()?);
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755))?;
         let listen = format!("127.0.0.1:{}", free_port()?);
         let shards = shards.to_string();
         let replicas = replicas.to_string();
-        run(&["dev", "up", "--detach", "--shards", &shards, "--replicas", &replicas, "--listen", &listen], folder.path())?;
+        let words = ["dev", "up", "--detach", "--shards", &shards, "--replicas", &replicas, "--listen", &listen];
+        run(&[&words[..], further].concat(), folder.path())?;
         let status: Value = serde_json::from_str(&run(&["dev", "status", "--json"], folder.path())?)?;
         let dsn = |value: &Value| Dsn::parse(value.as_str().context("a DSN is no text")?);
         let shards = status["shards"].as_array().context("no shards in the status")?.iter().map(|shard| {
@@ -61,6 +67,15 @@ impl Cluster {
             config: PathBuf::from(status["config"].as_str().context("no config in the status")?),
             folder,
         })
+    }
+
+    /// What `shardyard dev` prints for these words, on this cluster's folder.
+    pub(crate) fn run(&self, words: &[&str]) -> Result<String> {
+        run(words, self.folder.path())
+    }
+
+    pub(crate) fn config(&self) -> &Path {
+        &self.config
     }
 
     /// One more proxy over the same servers, with the variables of `environment`.

@@ -1,0 +1,266 @@
+//! Writers and readers of every sort, until they are told to stop; each read is checked at once, each write remembered.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::connection::Connection;
+use crate::differential::generate::random::Random;
+use crate::resharding::client::{extended, judge};
+use crate::resharding::history::{Change, Outcome, Write};
+use crate::resharding::stage::{Stage, lock};
+use crate::resharding::{READERS, USERS, WRITERS};
+use crate::shardyard::eventually;
+
+/// A writer thinks between two writes, so that latencies show the moves and not the processors.
+const PAUSE: Duration = Duration::from_millis(4);
+
+/// What clients may be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tolerance {
+    NoErrors,
+    /// Servers and proxies die: errors, but no wrong answers.
+    Errors,
+}
+
+pub(crate) struct Load<'a> {
+    stage: &'a Stage,
+    tolerance: Tolerance,
+    stop: AtomicBool,
+    pub(crate) writes: Mutex<Vec<Write>>,
+    pub(crate) reads: AtomicU64,
+    /// What clients were told, and how often.
+    pub(crate) errors: Mutex<BTreeMap<String, usize>>,
+}
+
+/// Since the process first asked.
+pub(crate) fn elapsed() -> Duration {
+    static BEGAN: OnceLock<Instant> = OnceLock::new();
+    BEGAN.get_or_init(Instant::now).elapsed()
+}
+
+impl<'a> Load<'a> {
+    /// Lays the tables and fills them.
+    pub(crate) fn new(stage: &'a Stage, tolerance: Tolerance) -> Result<Self> {
+        stage.shard_table("names", "name")?;
+        let mut client = stage.connect(0)?;
+        for sql in [
+            "create table accounts (user_id bigint primary key, balance bigint not null)",
+            "create table entries (user_id bigint not null references accounts, client int, number int, amount bigint not null,
+                                   primary key (user_id, client, number))",
+            "create table pairs (user_id bigint, half int, amount bigint not null, primary key (user_id, half))",
+            "create table marks (user_id bigint, client int, count int not null, primary key (user_id, client))",
+            "create table fixed (user_id bigint primary key, value bigint not null, filler text)",
+            "create table notes (user_id bigint, client int, number int, body text)",
+            "create table names (name text primary key, client int, number int)",
+        ] {
+            client.query(sql).with_context(|| sql.to_owned())?;
+        }
+        eventually(Duration::from_secs(5), || stage.connect(1)?.query("select from names where name = 'x'").map(drop))?;
+        client.query("begin")?;
+        for user in 1..=USERS {
+            client.query(&format!("insert into accounts values ({user}, 0)"))?;
+            client.query(&format!("insert into pairs values ({user}, 1, 0), ({user}, 2, 0)"))?;
+            client.query(&format!("insert into fixed values ({user}, {user}, repeat('x', {}))", user % 7 * 600))?;
+            let marks: Vec<String> = (0..WRITERS).map(|client| format!("({user}, {client}, 0)")).collect();
+            client.query(&format!("insert into marks values {}", marks.join(", ")))?;
+        }
+        client.query("commit")?;
+        elapsed();
+        Ok(Self {
+            stage,
+            tolerance,
+            stop: AtomicBool::new(false),
+            writes: Mutex::new(Vec::new()),
+            reads: AtomicU64::new(0),
+            errors: Mutex::default(),
+        })
+    }
+
+    /// Runs clients while `act` runs; the first failure of either.
+    pub(crate) fn run<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.stop.store(false, Ordering::Relaxed);
+        std::thread::scope(|scope| {
+            let writers = (0..WRITERS).map(|client| scope.spawn(move || self.client(client, Self::write_on)));
+            let readers = (0..READERS).map(|client| scope.spawn(move || self.client(WRITERS + client, Self::read_on)));
+            let clients: Vec<_> = writers.chain(readers).collect();
+            let acted = act();
+            self.stop.store(true, Ordering::Relaxed);
+            let ends: Vec<Result<()>> =
+                clients.into_iter().map(|client| client.join().unwrap_or_else(|_| bail!("a client panicked"))).collect();
+            // A client's complaint tells more than what came of it.
+            ends.into_iter().collect::<Result<()>>()?;
+            acted
+        })
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// One client over as many connections as it takes.
+    fn client(&self, client: u64, on: fn(&Self, u64, &mut Connection, &mut Random) -> Result<()>) -> Result<()> {
+        let mut random = Random::new(500 + client + 100 * self.reads.load(Ordering::Relaxed));
+        let failed = |error: anyhow::Error| {
+            // The others need not go on.
+            self.stop.store(true, Ordering::Relaxed);
+            Err(error.context(format!("client {client}")))
+        };
+        while !self.stopped() {
+            let mut connection = match self.stage.connect(random.below(2)) {
+                Ok(connection) => connection,
+                Err(error) if self.tolerance == Tolerance::NoErrors => return failed(error),
+                Err(_) => {
+                    std::thread::sleep(Duration::from_millis(20));
+                    continue;
+                }
+            };
+            match on(self, client, &mut connection, &mut random) {
+                Ok(()) => {}
+                Err(error) if self.tolerance == Tolerance::NoErrors || error.downcast_ref::<Wrong>().is_some() => return failed(error),
+                Err(error) => *lock(&self.errors).entry(format!("{:#}", error.root_cause())).or_default() += 1,
+            }
+        }
+        Ok(())
+    }
+
+    fn write_on(&self, client: u64, connection: &mut Connection, random: &mut Random) -> Result<()> {
+        let mut notes = Vec::new();
+        while !self.stopped() {
+            std::thread::sleep(PAUSE);
+            let change = match random.below(100) {
+                0..25 => Change::Payment { amount: random.between(-50, 50) },
+                25..40 => Change::Deposit { amount: random.between(1, 50) },
+                40..62 => Change::Note,
+                62..75 if !notes.is_empty() => {
+                    let (user, note) = notes.swap_remove(random.below(notes.len()));
+                    self.attempt(client, user, Change::NoteDeleted { note }, connection)?;
+                    continue;
+                }
+                62..88 => Change::Shift,
+                88..90 => Change::Marks,
+                _ => Change::Name,
+            };
+            let user = if matches!(change, Change::Marks | Change::Name) { 0 } else { random.between(1, USERS) };
+            let number = self.attempt(client, user, change, connection)?;
+            if change == Change::Note {
+                let seen = extended(
+                    connection,
+                    "select count(*) from notes where user_id = $1 and client = $2 and number = $3",
+                    &[&user.to_string(), &client.to_string(), &number.to_string()],
+                )?;
+                right(seen == [[Some("1".to_owned())]], || {
+                    format!("the note {number} of user {user}, just written, is there {seen:?} times")
+                })?;
+                notes.push((user, number));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the change and remembers what came of it; its number.
+    fn attempt(&self, client: u64, user: i64, change: Change, connection: &mut Connection) -> Result<u64> {
+        static NUMBERS: AtomicU64 = AtomicU64::new(1);
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        let began = elapsed();
+        let mut write = Write { client, number, user, change, outcome: Outcome::Unknown, began, took: Duration::ZERO };
+        let made = make(connection, &write);
+        write.took = elapsed() - began;
+        write.outcome = made.as_ref().map_or_else(|(outcome, _)| *outcome, |()| Outcome::Acknowledged);
+        lock(&self.writes).push(write);
+        made.map(|()| number).map_err(|(_, error)| error.context(format!("{change:?} of user {user} after {} ms", write.took.as_millis())))
+    }
+
+    fn read_on(&self, _client: u64, connection: &mut Connection, random: &mut Random) -> Result<()> {
+        while !self.stopped() {
+            std::thread::sleep(PAUSE);
+            let user = random.between(1, USERS);
+            let (sql, expected) = match random.below(6) {
+                0 => ("select count(*), sum(value) from fixed".to_owned(), format!("{USERS} {}", USERS * (USERS + 1) / 2)),
+                1 => ("select count(*), sum(amount) from pairs".to_owned(), format!("{} 0", USERS * 2)),
+                2 => {
+                    ("select count(*), count(distinct user_id) from marks".to_owned(), format!("{} {USERS}", USERS * WRITERS.cast_signed()))
+                }
+                3 => {
+                    let balance = "select (select balance from accounts a where a.user_id = U) -
+                                   (select coalesce(sum(amount), 0) from entries e where e.user_id = U)";
+                    (balance.replace('U', &user.to_string()), "0".to_owned())
+                }
+                4 => {
+                    (format!("select count(*), sum(value) from fixed where user_id <= {user}"), format!("{user} {}", user * (user + 1) / 2))
+                }
+                _ => (format!("select user_id from fixed where value = {user} order by user_id limit 2"), user.to_string()),
+            };
+            let rows =
+                if random.chance(50) { connection.query(&sql) } else { extended(connection, &sql, &[]) }.with_context(|| sql.clone())?;
+            let got: Vec<String> = rows.iter().flatten().map(|value| value.clone().unwrap_or_default()).collect();
+            right(got.join(" ") == expected, || format!("{sql}: {}, and not {expected}", got.join(" ")))?;
+            self.reads.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+/// An answer that no fault excuses.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Wrong(String);
+
+fn right(holds: bool, what: impl FnOnce() -> String) -> Result<()> {
+    if holds { Ok(()) } else { Err(Wrong(what()).into()) }
+}
+
+fn make(connection: &mut Connection, write: &Write) -> Result<(), (Outcome, anyhow::Error)> {
+    let Write { client, number, user, change, .. } = write;
+    match change {
+        Change::Payment { amount } => transaction(connection, |connection| {
+            let balance: i64 = connection.value(&format!("select balance from accounts where user_id = {user} for update"))?.parse()?;
+            let sql = "update accounts set balance = $1 where user_id = $2";
+            extended(connection, sql, &[&(balance + amount).to_string(), &user.to_string()])?;
+            connection.query(&format!("insert into entries values ({user}, {client}, {number}, {amount})"))?;
+            Ok(())
+        }),
+        Change::Deposit { amount } => transaction(connection, |connection| {
+            connection.query(&format!("insert into entries values ({user}, {client}, {number}, {amount})"))?;
+            connection.query(&format!("update accounts set balance = balance + {amount} where user_id = {user}"))?;
+            Ok(())
+        }),
+        Change::Shift => transaction(connection, |connection| {
+            connection.query(&format!("update pairs set amount = amount - {number} where user_id = {user} and half = 1"))?;
+            connection.query(&format!("update pairs set amount = amount + {number} where user_id = {user} and half = 2"))?;
+            Ok(())
+        }),
+        Change::Note => {
+            let sql = "insert into notes values ($1, $2, $3, repeat('n', 300))";
+            alone(extended(connection, sql, &[&user.to_string(), &client.to_string(), &number.to_string()]).map(drop))
+        }
+        Change::NoteDeleted { note } => {
+            let sql = format!("delete from notes where user_id = {user} and client = {client} and number = {note} returning number");
+            alone(connection.query(&sql).and_then(|rows| {
+                right(rows.len() == 1, || format!("the note {note} of user {user} was there {} times to be deleted", rows.len()))
+            }))
+        }
+        Change::Marks => alone(
+            connection.query(&format!("update marks set count = count + 1 where client = {client} returning user_id")).and_then(|rows| {
+                right(i64::try_from(rows.len())? == USERS, || format!("{} marks of client {client} were changed, not {USERS}", rows.len()))
+            }),
+        ),
+        Change::Name => alone(connection.query(&format!("insert into names values ('name {number}', {client}, {number})")).map(drop)),
+    }
+}
+
+/// A statement that commits by itself.
+fn alone(made: Result<()>) -> Result<(), (Outcome, anyhow::Error)> {
+    made.map_err(|error| (judge(&error), error))
+}
+
+/// All or nothing; before COMMIT was sent nothing is certain to be there.
+fn transaction(connection: &mut Connection, act: impl FnOnce(&mut Connection) -> Result<()>) -> Result<(), (Outcome, anyhow::Error)> {
+    let refused = |error| (Outcome::Refused, error);
+    connection.query("begin").map_err(refused)?;
+    act(connection).map_err(refused)?;
+    connection.query("commit").map(drop).map_err(|error| (judge(&error), error))
+}

@@ -45,7 +45,7 @@ pub(crate) fn elapsed() -> Duration {
 impl<'a> Load<'a> {
     /// Lays the tables and fills them.
     pub(crate) fn new(stage: &'a Stage, tolerance: Tolerance) -> Result<Self> {
-        stage.shard_table("names", "name")?;
+        stage.command(&["table", "shard", "names", "--key", "name"])?;
         let mut client = stage.connect(0)?;
         for sql in [
             "create table accounts (user_id bigint primary key, balance bigint not null)",

@@ -80,10 +80,6 @@ impl Stage {
         Connection::connect(&self.catalog)
     }
 
-    pub(crate) fn shard_table(&self, table: &str, key: &str) -> Result<()> {
-        self.cluster.shard_table(table, key)
-    }
-
     /// The primaries by name.
     pub(crate) fn servers(&self) -> Vec<(String, Dsn)> {
         lock(&self.servers).clone()

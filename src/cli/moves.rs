@@ -132,7 +132,7 @@ async fn watch(cluster: &Cluster, id: i64, as_json: bool, done: impl Fn(MoveStat
     loop {
         tokio::time::sleep(POLL).await;
         // A catalog that is away for a moment stops nobody from waiting.
-        let (the_move, waves) = match look(cluster, &mut catalog, id).await {
+        let (the_move, waves, details) = match look(cluster, &mut catalog, id).await {
             Ok(found) => found,
             Err(error) if lost.elapsed() > CATALOG_PATIENCE => return Err(error),
             Err(_) => {
@@ -141,7 +141,7 @@ async fn watch(cluster: &Cluster, id: i64, as_json: bool, done: impl Fn(MoveStat
             }
         };
         lost = Instant::now();
-        let now = standing(&the_move, &waves, as_json);
+        let now = standing(&the_move, &waves, &details, as_json);
         if now != told {
             println!("{now}");
             (told, silent) = (now, Instant::now());
@@ -159,7 +159,7 @@ async fn watch(cluster: &Cluster, id: i64, as_json: bool, done: impl Fn(MoveStat
     }
 }
 
-async fn look(cluster: &Cluster, catalog: &mut Option<Client>, id: i64) -> Result<(Move, Vec<Wave>)> {
+async fn look(cluster: &Cluster, catalog: &mut Option<Client>, id: i64) -> Result<(Move, Vec<Wave>, Vec<(i32, Value)>)> {
     let catalog = match catalog {
         Some(client) => client,
         none => none.insert(cluster.catalog().await?),
@@ -167,19 +167,21 @@ async fn look(cluster: &Cluster, catalog: &mut Option<Client>, id: i64) -> Resul
     let moves = journal::moves(catalog).await.map_err(line)?;
     let the_move = moves.into_iter().find(|the_move| the_move.id == id).context("the move is gone from the catalog")?;
     let waves = journal::waves(catalog, id).await.map_err(line)?;
-    Ok((the_move, waves))
+    let details = details(catalog, id).await?;
+    Ok((the_move, waves, details))
 }
 
-fn standing(the_move: &Move, waves: &[Wave], as_json: bool) -> String {
+fn standing(the_move: &Move, waves: &[Wave], details: &[(i32, Value)], as_json: bool) -> String {
     if as_json {
-        let states: Vec<&str> = waves.iter().map(|wave| wave.state.name()).collect();
-        return json!({"move": the_move.id, "state": the_move.state.name(), "waves": states, "error": the_move.error}).to_string();
+        let of = |wave: &Wave| details.iter().find(|(id, _)| *id == wave.id).map_or(Value::Null, |(_, detail)| detail.clone());
+        let waves: Vec<Value> = waves.iter().map(|wave| json!({"id": wave.id, "state": wave.state.name(), "progress": of(wave)})).collect();
+        return json!({"move": the_move.id, "state": the_move.state.name(), "waves": waves, "error": the_move.error}).to_string();
     }
     let through = |wave: &&Wave| !wave.state.is_before_flip();
     let busy = waves
         .iter()
         .find(|wave| !matches!(wave.state, WaveState::Planned | WaveState::Reversible | WaveState::Finished | WaveState::Aborted));
-    let busy = busy.map(|wave| format!(", wave {}: {}", wave.id, wave.state.name())).unwrap_or_default();
+    let busy = busy.map(|wave| format!(", wave {}: {}{}", wave.id, wave.state.name(), rate(wave, details))).unwrap_or_default();
     let error = the_move.error.as_ref().map(|error| format!("; {error}")).unwrap_or_default();
     format!(
         "move {}: {}, {} of {} waves switched{busy}{error}",
@@ -188,6 +190,25 @@ fn standing(the_move: &Move, waves: &[Wave], as_json: bool) -> String {
         waves.iter().filter(through).count(),
         waves.len()
     )
+}
+
+/// What is known of the speed of the wave's copy or of its passes.
+fn rate(wave: &Wave, details: &[(i32, Value)]) -> String {
+    let Some((_, detail)) = details.iter().find(|(id, _)| *id == wave.id) else { return String::new() };
+    match wave.state {
+        WaveState::Copying => {
+            let number = |name: &str| detail["copying"][name].as_u64().unwrap_or(0);
+            format!(
+                ", {} rows/s, {} MB/s, {} chunks left, {} s",
+                number("rows_per_s"),
+                number("bytes_per_s") / 1_000_000,
+                number("chunks_left"),
+                number("eta_s")
+            )
+        }
+        WaveState::CatchingUp => format!(", last pass {} keys", detail["pass_keys"].as_u64().unwrap_or(0)),
+        _ => String::new(),
+    }
 }
 
 fn summary(the_move: &Move) -> String {

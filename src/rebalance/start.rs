@@ -13,8 +13,8 @@ use crate::topology::{Shard, ShardId};
 
 /// A wave moves about so many bytes, so that no cutover waits for a pass over much.
 const WAVE_BYTES: u64 = 4 << 30;
-/// And at most so many buckets: the flip writes a row for each, in about 4 µs.
-const WAVE_BUCKETS: usize = 6_000;
+/// And at most so many buckets: the flip writes a row for each, while writers wait.
+const WAVE_BUCKETS: usize = 3_000;
 const WAVES_MAX: usize = 60;
 
 /// What the operator asks for.

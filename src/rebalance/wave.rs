@@ -102,12 +102,14 @@ impl Conductor {
         let left = copy::unmarked(to, &pairs, wave, owned).await?;
         let mut copied = 0;
         for chunk in &left {
+            let began = Instant::now();
             let amount = chunk.copy(from, to, wave.id).await?;
             copied += 1;
             self.throttle.pace(&the_move.options, amount).await;
+            let left_now = left.len() - copied;
+            self.journal.tell(wave.id, &copying(amount, left_now, began.elapsed())).await?;
             // The operator's wish is looked at after each chunk.
             if copied < left.len() && self.throttle.has_worked_long() {
-                self.journal.tell(wave.id, &json!({ "chunks_left": left.len() - copied })).await?;
                 return Ok(());
             }
         }
@@ -251,6 +253,19 @@ impl Conductor {
         }
         Ok(())
     }
+}
+
+/// How the copy goes: of the last chunk, and how long the others will take like it.
+fn copying(last: Amount, chunks_left: usize, took: Duration) -> serde_json::Value {
+    let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
+    json!({
+        "copying": {
+            "chunks_left": chunks_left,
+            "rows_per_s": last.rows.saturating_mul(1_000) / ms,
+            "bytes_per_s": last.bytes.saturating_mul(1_000) / ms,
+            "eta_s": (chunks_left as u64).saturating_mul(ms) / 1_000,
+        }
+    })
 }
 
 /// The waves whose buckets a shard's guards must know.

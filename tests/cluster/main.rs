@@ -137,6 +137,7 @@ const EXCLUSIVE: &[(&str, Test)] = &[
     ("resharding::the_worker_dies_at_every_step", resharding::faults::the_worker_dies_at_every_step),
     ("resharding::workers_come_too_late", resharding::faults::workers_come_too_late),
     ("resharding::everybody_dies", resharding::faults::everybody_dies),
+    ("resharding::without_a_rule_it_goes_wrong", resharding::faults::without_a_rule_it_goes_wrong),
     ("saturation::replies_belong_to_requests", saturation::replies_belong_to_requests),
 ];
 

@@ -50,6 +50,25 @@ pub(crate) fn workers_come_too_late(_fixture: &Fixture) -> Result<()> {
     })
 }
 
+/// With a rule of the protocol left out on purpose the same harness must complain. In `make soak`.
+pub(crate) fn without_a_rule_it_goes_wrong(_fixture: &Fixture) -> Result<()> {
+    if !soak() {
+        return Ok(());
+    }
+    for omitted in [&["last-pass"][..], &["acknowledgement"], &["acknowledgement", "hard-fence"]] {
+        let stage = Stage::open(2)?;
+        let load = Load::new(&stage, Tolerance::NoErrors)?;
+        for rule in omitted {
+            std::fs::write(stage.fault_file(&format!("omit-{rule}")), "")?;
+        }
+        let went = load.run(|| stage.add("third")).and_then(|()| audit::check(&stage, &load));
+        let complaint = went.err().with_context(|| format!("without {omitted:?} nothing goes wrong"))?;
+        println!("moves: without {omitted:?}: {:.300}", format!("{complaint:#}"));
+        stage.stop();
+    }
+    Ok(())
+}
+
 fn soak() -> bool {
     std::env::var_os("SHARDYARD_SOAK").is_some()
 }

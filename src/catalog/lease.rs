@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Statement};
 use tracing::{error, info, warn};
 
 use crate::catalog::activity::Standing;
@@ -22,6 +22,12 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 const EAGER: Duration = Duration::from_millis(500);
 const LATER_LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The heartbeat of a row, its versions, and a word to the worker.
+const TELL: &str = "with told as (
+        update shardyard.proxy set heartbeat = heartbeat + 1, seen_version = $3, acknowledged_version = $4, settled_version = $5
+        where id = $1 and incarnation = $2 returning 1)
+    select pg_catalog.pg_notify('shardyard_ack', $1 || ' ' || $3::text || ' ' || $4::text || ' ' || $5::text) from told";
 
 /// A registered proxy. Give [`Lease::run`] to a task.
 #[derive(Debug)]
@@ -117,6 +123,7 @@ impl Lease {
     }
 
     async fn beat(&mut self, client: &Client, view: &View, lost: &mut bool) -> Result<(), LeaseError> {
+        let update = client.prepare(TELL).await?;
         let mut published = view.published();
         let mut newest_at = Instant::now();
         let mut beat_at = Instant::now();
@@ -124,7 +131,7 @@ impl Lease {
             let standing = self.progress(view);
             if standing != self.told || Instant::now() >= beat_at {
                 beat_at = Instant::now() + HEARTBEAT_INTERVAL;
-                match answered(self.tell(client, standing)).await {
+                match answered(self.tell(client, &update, standing)).await {
                     Err(LeaseError::Forgotten) => self.return_anew(client, view).await?,
                     told => told?,
                 }
@@ -162,11 +169,7 @@ impl Lease {
     }
 
     /// The heartbeat, and how far this proxy is.
-    async fn tell(&mut self, client: &Client, standing: Standing) -> Result<(), LeaseError> {
-        let update = "with told as (
-                update shardyard.proxy set heartbeat = heartbeat + 1, seen_version = $3, acknowledged_version = $4, settled_version = $5
-                where id = $1 and incarnation = $2 returning 1)
-            select pg_catalog.pg_notify('shardyard_ack', $1 || ' ' || $3::text || ' ' || $4::text || ' ' || $5::text) from told";
+    async fn tell(&mut self, client: &Client, update: &Statement, standing: Standing) -> Result<(), LeaseError> {
         let number = |version: MapVersion| i64::try_from(version.0).unwrap_or(i64::MAX);
         let (seen, acknowledged, settled) = (number(standing.seen), number(standing.acknowledged), number(standing.settled));
         let rows = client.execute(update, &[&self.id, &self.incarnation, &seen, &acknowledged, &settled]).await?;

@@ -7,6 +7,7 @@ pub mod ddl_check;
 pub mod ddl_rules;
 pub mod expression;
 pub mod lease;
+mod loader;
 pub mod migrate;
 pub mod placement;
 pub mod rules;

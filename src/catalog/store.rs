@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use tokio_postgres::{Client, GenericClient, Row};
 
-use crate::catalog::waves::{self, Before};
+use crate::catalog::loader::Loader;
 use crate::catalog::{TableRule, TableRuleKind, TableRules};
 use crate::topology::shard_map::Replica;
-use crate::topology::{BucketId, Endpoint, MapVersion, Moving, Shard, ShardId, ShardMap};
+use crate::topology::{BucketId, Endpoint, Shard, ShardId, ShardMap};
 
 /// The catalog at one version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,32 +106,7 @@ pub async fn insert_shard<C: GenericClient>(client: &C, shard: &Shard, state: &s
 /// # Errors
 /// When there is no cluster, or the rows contradict each other.
 pub async fn load(client: &mut Client, known: Option<&CatalogState>) -> Result<CatalogState, StoreError> {
-    let transaction =
-        client.build_transaction().read_only(true).isolation_level(tokio_postgres::IsolationLevel::RepeatableRead).start().await?;
-    let select = "select name, buckets, key_column, home_shard, version, schema_version, gate from shardyard.cluster";
-    let row = transaction.query_opt(select, &[]).await?.ok_or(StoreError::NoCluster)?;
-    let version = MapVersion(unsigned(row.get::<_, i64>("version"))?);
-    let buckets: i32 = row.get("buckets");
-    let length = usize::try_from(buckets).map_err(|_| out_of_range(buckets))?;
-    let home: Option<i32> = row.get("home_shard");
-    let home = shard_id(home.ok_or_else(|| StoreError::Inconsistent("no home shard".to_owned()))?)?;
-    let known = known.map(|known| known.map.as_ref()).filter(|map| map.owners.len() == length);
-    let before = Before { version, known: known.and_then(|map| map.moving.as_deref()) };
-    // Sent together: a proxy that is waited for has no time for turns.
-    let (shards, owners, waves, rules) = tokio::try_join!(
-        serving_shards(&transaction),
-        owners(&transaction, length, known),
-        waves::load(&transaction, before, length),
-        table_rules(&transaction),
-    )?;
-    let gate = waves::gate(row.get("gate"), before)?;
-    let rules = TableRules { key_column: row.get("key_column"), rules };
-    let moving = Moving::new(waves, gate, &owners);
-    let map = ShardMap { version, shards, home, owners, moving };
-    check(&map)?;
-    let schema_version: i64 = row.get("schema_version");
-    transaction.commit().await?;
-    Ok(CatalogState { cluster: row.get("name"), map: Arc::new(map), rules: Arc::new(rules), schema_version: unsigned(schema_version)? })
+    Loader::prepare(client).await?.load(client, known).await
 }
 
 /// The catalog's version alone, to see whether to load it.
@@ -159,7 +134,10 @@ pub async fn buckets<C: GenericClient>(client: &C) -> Result<u32, StoreError> {
 pub async fn rules<C: GenericClient>(client: &C) -> Result<(u64, TableRules), StoreError> {
     let select = "select version, key_column from shardyard.cluster";
     let row = client.query_opt(select, &[]).await?.ok_or(StoreError::NoCluster)?;
-    Ok((unsigned(row.get::<_, i64>(0))?, TableRules { key_column: row.get(1), rules: table_rules(client).await? }))
+    Ok((
+        unsigned(row.get::<_, i64>(0))?,
+        TableRules { key_column: row.get(1), rules: table_rules(&client.query(TABLE_RULES, &[]).await?)? },
+    ))
 }
 
 /// All shards, retired ones too, in order of id, with the number of their buckets.
@@ -170,7 +148,7 @@ pub async fn shards<C: GenericClient>(client: &C) -> Result<Vec<ShardRow>, Store
     let select = "select s.id, s.ordinal, s.name, s.state, s.host, s.port, s.database,
                          (select count(*) from shardyard.bucket_map b where b.shard_id = s.id) as buckets
                   from shardyard.shard s order by s.id";
-    let mut replicas = replicas(client).await?;
+    let mut replicas = replicas(&client.query(REPLICAS, &[]).await?)?;
     let mut shards = Vec::new();
     for row in client.query(select, &[]).await? {
         let buckets: i64 = row.get("buckets");
@@ -181,18 +159,21 @@ pub async fn shards<C: GenericClient>(client: &C) -> Result<Vec<ShardRow>, Store
 }
 
 /// The shards that proxies know: those whose schema and reference tables are complete.
-async fn serving_shards<C: GenericClient>(client: &C) -> Result<Vec<Shard>, StoreError> {
-    let select = "select id, ordinal, name, host, port, database from shardyard.shard where state in ('active', 'draining') order by id";
-    let rows = async { client.query(select, &[]).await.map_err(StoreError::from) };
-    let (mut replicas, rows) = tokio::try_join!(replicas(client), rows)?;
-    rows.iter().map(|row| shard(row, &mut replicas)).collect()
+pub(crate) const SERVING_SHARDS: &str =
+    "select id, ordinal, name, host, port, database from shardyard.shard where state in ('active', 'draining') order by id";
+pub(crate) const REPLICAS: &str = "select shard_id, host, port, database, weight from shardyard.replica order by shard_id, host, port";
+pub(crate) const TABLE_RULES: &str =
+    "select schema_name, table_name, kind, key_column, local_unique from shardyard.table_kind order by 1, 2";
+
+pub(crate) fn serving_shards(shards: &[Row], replicas: &[Row]) -> Result<Vec<Shard>, StoreError> {
+    let mut replicas = self::replicas(replicas)?;
+    shards.iter().map(|row| shard(row, &mut replicas)).collect()
 }
 
-async fn replicas<C: GenericClient>(client: &C) -> Result<HashMap<i32, Vec<Replica>>, StoreError> {
+fn replicas(rows: &[Row]) -> Result<HashMap<i32, Vec<Replica>>, StoreError> {
     let mut replicas: HashMap<i32, Vec<Replica>> = HashMap::new();
-    let select = "select shard_id, host, port, database, weight from shardyard.replica order by shard_id, host, port";
-    for row in client.query(select, &[]).await? {
-        let replica = Replica { endpoint: endpoint(&row)?, weight: unsigned(row.get::<_, i32>("weight"))? };
+    for row in rows {
+        let replica = Replica { endpoint: endpoint(row)?, weight: unsigned(row.get::<_, i32>("weight"))? };
         replicas.entry(row.get("shard_id")).or_default().push(replica);
     }
     Ok(replicas)
@@ -255,9 +236,7 @@ pub async fn append_event<C: GenericClient>(client: &C, kind: &str, detail: &str
     Ok(())
 }
 
-async fn table_rules<C: GenericClient>(client: &C) -> Result<Vec<TableRule>, StoreError> {
-    let select = "select schema_name, table_name, kind, key_column, local_unique from shardyard.table_kind order by 1, 2";
-    let rows = client.query(select, &[]).await?;
+pub(crate) fn table_rules(rows: &[Row]) -> Result<Vec<TableRule>, StoreError> {
     rows.iter()
         .map(|row| {
             let kind: &str = row.get("kind");
@@ -273,13 +252,9 @@ async fn table_rules<C: GenericClient>(client: &C) -> Result<Vec<TableRule>, Sto
         .collect()
 }
 
-async fn owners<C: GenericClient>(client: &C, length: usize, known: Option<&ShardMap>) -> Result<Box<[ShardId]>, StoreError> {
-    let (mut owners, since) = match known {
-        Some(map) => (map.owners.iter().copied().map(Some).collect(), i64::try_from(map.version.0).unwrap_or(i64::MAX)),
-        None => (vec![None; length], -1),
-    };
-    let select = "select bucket, shard_id from shardyard.bucket_map where version > $1";
-    for row in client.query(select, &[&since]).await? {
+pub(crate) fn owners(rows: &[Row], length: usize, known: Option<&ShardMap>) -> Result<Box<[ShardId]>, StoreError> {
+    let mut owners = known.map_or_else(|| vec![None; length], |map| map.owners.iter().copied().map(Some).collect());
+    for row in rows {
         let bucket: i32 = row.get(0);
         let owner = owners.get_mut(usize::try_from(bucket).unwrap_or(usize::MAX)).ok_or_else(|| out_of_range(bucket))?;
         *owner = Some(shard_id(row.get(1))?);
@@ -288,7 +263,7 @@ async fn owners<C: GenericClient>(client: &C, length: usize, known: Option<&Shar
     owners.into_iter().enumerate().map(|(bucket, owner)| owner.ok_or_else(|| without(bucket))).collect()
 }
 
-fn check(map: &ShardMap) -> Result<(), StoreError> {
+pub(crate) fn check(map: &ShardMap) -> Result<(), StoreError> {
     if map.shard(map.home).is_none() {
         return Err(StoreError::Inconsistent(format!("home shard {} does not exist or is retired", map.home)));
     }
@@ -305,7 +280,7 @@ fn endpoint(row: &Row) -> Result<Endpoint, StoreError> {
     Ok(Endpoint { host: row.get("host"), port: unsigned(row.get::<_, i32>("port"))?, database: row.get("database") })
 }
 
-fn shard_id(id: i32) -> Result<ShardId, StoreError> {
+pub(crate) fn shard_id(id: i32) -> Result<ShardId, StoreError> {
     unsigned(id).map(ShardId)
 }
 
@@ -313,10 +288,10 @@ fn integer(number: u32) -> Result<i32, StoreError> {
     i32::try_from(number).map_err(|_| out_of_range(number))
 }
 
-fn unsigned<From: Copy + std::fmt::Display, To: TryFrom<From>>(number: From) -> Result<To, StoreError> {
+pub(crate) fn unsigned<From: Copy + std::fmt::Display, To: TryFrom<From>>(number: From) -> Result<To, StoreError> {
     To::try_from(number).map_err(|_| out_of_range(number))
 }
 
-fn out_of_range(number: impl std::fmt::Display) -> StoreError {
+pub(crate) fn out_of_range(number: impl std::fmt::Display) -> StoreError {
     StoreError::Inconsistent(format!("{number} is out of range"))
 }

@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 
 use crate::catalog::TableRules;
 use crate::catalog::connect::{ConnectError, Target};
+use crate::catalog::loader::Loader;
 use crate::catalog::store::{self, CatalogState, StoreError};
 
 /// NOTIFY wakes us; this is for the one that was lost.
@@ -65,7 +66,7 @@ impl Watcher {
 
     /// One connection to the catalog, from its opening to its loss.
     async fn follow(&self, lost: &mut Option<Instant>) -> WatchError {
-        let (mut client, mut connection) = match timeout(ANSWER_TIMEOUT, self.target.open()).await {
+        let (client, mut connection) = match timeout(ANSWER_TIMEOUT, self.target.open()).await {
             Ok(Ok(opened)) => opened,
             Ok(Err(error)) => return error.into(),
             Err(_) => return StoreError::Silent.into(),
@@ -84,22 +85,28 @@ impl Watcher {
         };
         tokio::select! {
             ended = drive => ended,
-            ended = self.read(&mut client, &woken, lost) => ended,
+            ended = self.read(&client, &woken, lost) => ended,
         }
     }
 
-    async fn read(&self, client: &mut Client, woken: &tokio::sync::Notify, lost: &mut Option<Instant>) -> WatchError {
-        let mut listening = false;
+    async fn read(&self, client: &Client, woken: &tokio::sync::Notify, lost: &mut Option<Instant>) -> WatchError {
+        let mut loader = None;
         let mut complaint = None;
+        let mut notified = false;
         loop {
             let step = async {
-                if !listening {
+                if loader.is_none() {
                     client.batch_execute("listen shardyard").await?;
+                    loader = Some(Loader::prepare(client).await?);
                 }
-                self.refresh(client, &mut complaint).await
+                match &loader {
+                    // A poll asks first whether there is anything new; a notification says so.
+                    Some(loader) if notified || self.is_behind(client).await? => self.refresh(client, loader, &mut complaint).await,
+                    _ => Ok(()),
+                }
             };
             match timeout(ANSWER_TIMEOUT, step).await {
-                Ok(Ok(())) => listening = true,
+                Ok(Ok(())) => {}
                 Ok(Err(error)) => return error.into(),
                 Err(_) => return StoreError::Silent.into(),
             }
@@ -107,19 +114,17 @@ impl Watcher {
                 info!(catalog = %self.target, seconds = since.elapsed().as_secs(), "catalog is back");
             }
             // Whichever comes first; a timeout is the poll.
-            let _ = timeout(POLL_INTERVAL, woken.notified()).await;
+            notified = timeout(POLL_INTERVAL, woken.notified()).await.is_ok();
         }
     }
 
-    async fn refresh(&self, client: &mut Client, complaint: &mut Option<String>) -> Result<(), StoreError> {
+    async fn is_behind(&self, client: &Client) -> Result<bool, StoreError> {
+        Ok(store::version(client).await? != self.publish.borrow().map.version.0)
+    }
+
+    async fn refresh(&self, client: &Client, loader: &Loader, complaint: &mut Option<String>) -> Result<(), StoreError> {
         let known = Arc::clone(&self.publish.borrow());
-        let version = store::version(client).await?;
-        if version == known.map.version.0 {
-            return Ok(());
-        }
-        // An older version: the catalog was restored from a backup, and what we know is of no use.
-        let known = (version > known.map.version.0).then_some(&known);
-        let state = match store::load(client, known.map(AsRef::as_ref)).await {
+        let state = match loader.load(client, Some(&known)).await {
             // The connection is fine, the content is not: a person must look. The last map goes on.
             Err(StoreError::Inconsistent(reason)) => {
                 if complaint.as_ref() != Some(&reason) {
@@ -128,8 +133,14 @@ impl Watcher {
                 }
                 return Ok(());
             }
-            loaded => with_file(loaded?, &self.file_rules),
+            loaded => loaded?,
         };
+        if state.map.version == known.map.version {
+            return Ok(());
+        }
+        // An older version: the catalog was restored from a backup, and what we know is of no use.
+        let state = if state.map.version < known.map.version { loader.load(client, None).await? } else { state };
+        let state = with_file(state, &self.file_rules);
         info!(version = state.map.version.0, shards = state.map.shards.len(), "catalog changed");
         self.publish.send_replace(Arc::new(state));
         Ok(())

@@ -3,11 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio_postgres::GenericClient;
+use tokio_postgres::{GenericClient, Row};
 
 use crate::catalog::StoreError;
 use crate::topology::moving::{BucketSet, Wave, WaveState};
 use crate::topology::{BucketId, Gate, MapVersion, Moving, ShardId};
+
+/// The waves whose rows may be on two shards.
+pub(crate) const UNDER_WAY: &str =
+    "select id, source_id, target_id, state from shardyard.wave where state not in ('planned', 'finished', 'aborted') order by id";
 
 /// One map's version and what was known before it.
 #[derive(Clone, Copy)]
@@ -17,10 +21,7 @@ pub(crate) struct Before<'a> {
 }
 
 /// The waves whose rows may be on two shards. Buckets of a wave that is known already are not read again: they do not change.
-pub(crate) async fn load<C: GenericClient>(client: &C, before: Before<'_>, buckets: usize) -> Result<Vec<Wave>, StoreError> {
-    let select =
-        "select id, source_id, target_id, state from shardyard.wave where state not in ('planned', 'finished', 'aborted') order by id";
-    let rows = client.query(select, &[]).await?;
+pub(crate) async fn of<C: GenericClient>(client: &C, rows: &[Row], before: Before<'_>, buckets: usize) -> Result<Vec<Wave>, StoreError> {
     let known: HashMap<i32, &Wave> = before.known.iter().flat_map(|moving| &moving.waves).map(|wave| (wave.id, wave)).collect();
     let unknown: Vec<i32> = rows.iter().map(|row| row.get(0)).filter(|id| !known.contains_key(id)).collect();
     let mut read = if unknown.is_empty() { HashMap::new() } else { bucket_sets(client, &unknown, buckets).await? };

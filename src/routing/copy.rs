@@ -87,6 +87,7 @@ impl Planner<'_> {
         let Some(relation) = self.relation(&name) else { return Plan { unknown_relations: true, ..home } };
         let table = &relation.name;
         let into = home.command == Command::CopyFrom;
+        let home = Plan { judged: into, ..home };
         let refusal = match (&relation.placement, into) {
             (Placement::Reference | Placement::Single, false) | (Placement::Single, true) => {
                 return Plan { hinted: Hinted::ByComment, ..home };

@@ -44,6 +44,8 @@ pub struct Plan {
     /// The type that a hint's key is read as.
     pub(crate) key_type: KeyType,
     pub(crate) unknown_relations: bool,
+    /// All that it does to rows is writing them, which a shard that does not own them refuses; a lock it would give.
+    pub judged: bool,
     pub(crate) notifies: bool,
     /// It asks what the session has drawn from sequences.
     pub(crate) remembers: bool,

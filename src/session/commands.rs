@@ -149,6 +149,7 @@ impl Session {
             self.unlisten_all();
         }
         if self.pinned_state() {
+            self.reenters = true;
             // Session state lives on the pinned connections: they throw it away themselves.
             for at in 0..self.links.len() {
                 self.ask_link(at, std::str::from_utf8(text).unwrap_or(tag)).await?;
@@ -186,6 +187,7 @@ impl Session {
     async fn pin(&mut self, text: &[u8], plan: &Plan, tables: &[String]) -> Result<(), Failure> {
         let pinned = std::mem::replace(&mut self.pinned, true);
         let result = self.single(text, plan, Ready::Ours).await;
+        self.reenters = true;
         if result.is_err() {
             self.pinned = pinned;
         } else if !tables.is_empty() {

@@ -242,6 +242,7 @@ impl Session {
         match command {
             Command::Pinning { temporary_tables, .. } => {
                 self.pinned = true;
+                self.reenters = true;
                 if !temporary_tables.is_empty() {
                     self.temporary.extend_from_slice(temporary_tables);
                     self.settings.context = rand::random();

@@ -26,7 +26,7 @@ const MAP_PATIENCE: Duration = Duration::from_secs(30);
 /// Why a statement waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Held {
-    /// Its buckets are being switched over. After a while it is sent all the same: the shard judges.
+    /// Its buckets are being switched over. After a while a write is sent all the same: the shard judges.
     Wave,
     /// Reference tables are being copied, where no shard judges.
     Gate,
@@ -67,8 +67,11 @@ impl Session {
             self.follow_map();
             let (route, access) = self.route_or_home(plan, values)?;
             match self.held(plan, values, &route).filter(|_| !patience.is_exhausted()) {
-                Some(held) => Box::pin(self.wait_while_held(held, &mut patience)).await?,
+                Some(held) => Box::pin(self.wait_while_held(plan, held, &mut patience)).await?,
                 None => {
+                    if self.outlives_map(plan, values, &route) {
+                        Box::pin(self.refuse_of_one_snapshot()).await?;
+                    }
                     self.note_everywhere(&route);
                     return Ok((route, access));
                 }
@@ -130,7 +133,7 @@ impl Session {
     }
 
     /// Waits until there is another map, or no longer than is sensible.
-    pub(super) async fn wait_while_held(&mut self, held: Held, patience: &mut Patience) -> Result<(), Failure> {
+    pub(super) async fn wait_while_held(&mut self, plan: &Plan, held: Held, patience: &mut Patience) -> Result<(), Failure> {
         let since = *patience.held_since.get_or_insert_with(Instant::now);
         let longest = if held == Held::Wave { self.shared.options.hold_patience } else { MAP_PATIENCE };
         self.shared.counters.held.add(1);
@@ -139,7 +142,9 @@ impl Session {
         }
         patience.exhausted = true;
         match held {
-            Held::Wave => Ok(()),
+            Held::Wave if plan.judged => Ok(()),
+            // A lock, or what a function does, would be on the one shard while others have it on the other.
+            Held::Wave => Err(moved_meanwhile()),
             Held::Gate => Err(Failure::report(
                 PlainError::new(SqlState(*b"55006"), "reference tables are being copied to a new shard")
                     .hint("Repeat the transaction a little later; \"shardyard move list\" tells how far it is."),

@@ -14,7 +14,7 @@ use crate::execute::deadlock;
 use crate::execute::relay::{Outcome, Progress, RelayError, relay};
 use crate::routing::{Access, Plan};
 use crate::session::Session;
-use crate::session::failure::Failure;
+use crate::session::failure::{End, Failure};
 use crate::topology::{MapVersion, ShardId};
 use crate::wire::{PlainError, SqlState, TransactionStatus, to_client, to_server};
 
@@ -60,6 +60,7 @@ impl Session {
         };
         let version = self.pools.map.version;
         self.activity.touch(shard, version);
+        self.note_era();
         if let Some(link) = self.links.get_mut(at) {
             link.wrote |= access == Access::Write;
             if !link.is_busy() {
@@ -185,9 +186,7 @@ impl Session {
         if self.map_kept || self.is_under_way() {
             return;
         }
-        if !self.links.iter().any(Link::is_busy) {
-            self.activity.close();
-        }
+        self.close_era();
         // Before the map: a new incarnation comes after a map that is newer than it.
         self.incarnation = self.shared.servers.incarnation();
         if self.shared.view.begin(&self.activity) != self.pools.map.version {
@@ -207,8 +206,33 @@ impl Session {
             return;
         }
         self.activity.rest();
+        self.close_era();
+    }
+
+    /// Takes again the lock by which whoever fences this proxy finds its connections: DISCARD ALL and pg_advisory_unlock_all give it up.
+    pub(super) async fn enter_again(&mut self) -> Result<(), End> {
+        let ready = |link: &Link| link.server.expected.is_empty() && !link.unsynced && link.server.status != TransactionStatus::Failed;
+        if self.incarnation == 0 || !self.links.iter().all(ready) {
+            self.reenters = self.incarnation != 0;
+            return Ok(());
+        }
+        self.reenters = false;
+        let enter = format!("SELECT shardyard.enter({})", self.incarnation);
+        for at in (0..self.links.len()).rev() {
+            if self.ask_link(at, &enter).await.is_err() {
+                // Its session's state is lost with it.
+                self.links.clear();
+                return Err(End::Fatal(Box::new(LoginError::Fenced)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets what an open transaction goes by, if none is open.
+    fn close_era(&mut self) {
         if !self.links.iter().any(Link::is_busy) {
             self.activity.close();
+            self.era = None;
         }
     }
 

@@ -4,6 +4,7 @@ mod auth;
 mod commands;
 mod copy_over;
 mod ddl;
+mod era;
 mod explain;
 mod express;
 mod extended;
@@ -45,6 +46,7 @@ use crate::cache::PlanCache;
 use crate::catalog::Slot;
 use crate::execute::ClientIo;
 use crate::net::Stream;
+use crate::session::era::Era;
 use crate::session::extended::Batch;
 use crate::session::failure::{End, Failure};
 use crate::session::links::Link;
@@ -101,6 +103,10 @@ pub struct Session {
     incarnation: i32,
     /// A statement within a statement goes by the same map.
     map_kept: bool,
+    /// The map that the open transaction began by.
+    era: Option<Era>,
+    /// A pinned connection may have given up the lock by which it is known as this proxy's.
+    reenters: bool,
 }
 
 impl Session {
@@ -127,6 +133,9 @@ impl Session {
             }
             if !self.batch.is_open() {
                 self.client.send().await.map_err(|_| End::Left)?;
+            }
+            if self.reenters {
+                Box::pin(self.enter_again()).await?;
             }
             self.rest();
             idle.store(self.links.is_empty() && !self.transaction.is_open() && !self.batch.is_open(), Ordering::Relaxed);
@@ -260,6 +269,8 @@ async fn start(
         activity: shared.view.activity.slot(),
         incarnation: 0,
         map_kept: false,
+        era: None,
+        reenters: false,
         account: Arc::clone(&account),
         shared,
     });

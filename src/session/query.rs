@@ -227,13 +227,17 @@ impl Session {
             let routed = self.route(plan, &values);
             let unclear = routed.is_err() && plan.route(&values, hint, &self.pools.map).is_err_and(|refusal| refusal.maybe_syntax_error);
             let held = routed.as_ref().ok().and_then(|(route, _)| self.held(plan, &values, route));
+            let outlives = routed.as_ref().is_ok_and(|(route, _)| self.outlives_map(plan, &values, route));
             if unclear {
                 Box::pin(self.check_syntax(text)).await?;
             }
             let (route, access) = routed?;
             if let Some(held) = held.filter(|_| !patience.is_exhausted()) {
-                Box::pin(self.wait_while_held(held, &mut patience)).await?;
+                Box::pin(self.wait_while_held(plan, held, &mut patience)).await?;
                 continue;
+            }
+            if outlives {
+                Box::pin(self.refuse_of_one_snapshot()).await?;
             }
             self.note_everywhere(&route);
             let repeats = self.repeats(plan);
@@ -431,7 +435,10 @@ impl Session {
             };
             // A refusal is told when the statement's turn comes.
             let Ok((route, access)) = self.route(&plan, &values) else { return Ok(None) };
-            let Some(shard) = self.shard_of(&route).filter(|_| self.held(&plan, &values, &route).is_none()) else { return Ok(None) };
+            if self.held(&plan, &values, &route).is_some() || self.outlives_map(&plan, &values, &route) {
+                return Ok(None);
+            }
+            let Some(shard) = self.shard_of(&route) else { return Ok(None) };
             all = match all {
                 None => Some((shard, access)),
                 Some((same, Access::Read)) if same == shard => Some((shard, access)),

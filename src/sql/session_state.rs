@@ -18,10 +18,13 @@ pub fn statement_leaves_state(statement: Cursor<'_>) -> bool {
     leaves_from(statement, 0)
 }
 
-/// Session locks.
+/// Session locks. `pg_advisory_unlock_all` gives up the one by which the proxy's connections are known, too.
 #[must_use]
 pub fn locks_for_the_session(function: &str) -> bool {
-    matches!(function, "pg_advisory_lock" | "pg_advisory_lock_shared" | "pg_try_advisory_lock" | "pg_try_advisory_lock_shared")
+    matches!(
+        function,
+        "pg_advisory_lock" | "pg_advisory_lock_shared" | "pg_try_advisory_lock" | "pg_try_advisory_lock_shared" | "pg_advisory_unlock_all"
+    )
 }
 
 fn leaves(text: &str, depth: u32) -> bool {

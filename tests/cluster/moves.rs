@@ -1,5 +1,6 @@
 //! Moves as the proxies see them: the test plays the worker and the shards' guards.
 
+pub(crate) mod load;
 mod worker;
 
 use std::sync::mpsc;
@@ -336,4 +337,115 @@ pub(crate) fn a_fenced_proxy_returns(fixture: &Fixture) -> Result<()> {
     let new = worker.catalog.value("select incarnation from shardyard.proxy")?;
     ensure!(new != old, "still incarnation {old}");
     worker.clear()
+}
+
+/// A transaction of one snapshot goes on with what has not been moved since it began, and with nothing else.
+pub(crate) fn snapshots_do_not_outlive_a_switch(fixture: &Fixture) -> Result<()> {
+    let cluster = fixture.pair()?;
+    let (keys, moving) = lay(cluster)?;
+    let mut worker = Worker::of(cluster)?;
+    copy(cluster, keys.moving)?;
+    let wave = worker.wave((0, 1), &moving, "fencing")?;
+    worker.wait_acknowledged()?;
+    let by_key = |key: i64| format!("select n from {TABLE} where user_id = {key}");
+    let sum = format!("select sum(n) from {TABLE}");
+    let begin = |level: &str| -> Result<Connection> {
+        let mut client = cluster.connect()?;
+        client.query(&format!("begin isolation level {level}"))?;
+        client.query(&by_key(keys.staying))?;
+        Ok(client)
+    };
+    let (mut snapshot, mut scattered, mut committed) = (begin("repeatable read")?, begin("serializable")?, begin("read committed")?);
+    let mut late = cluster.connect()?;
+    late.query("begin isolation level repeatable read")?;
+    worker.flip(wave)?;
+    worker.state(wave, "released")?;
+    worker.wait_acknowledged()?;
+    for key in [keys.staying, keys.other] {
+        snapshot.query(&by_key(key))?;
+    }
+    let error = snapshot.error(&by_key(keys.moving))?;
+    ensure!(error.sqlstate() == "40001", "{error}");
+    let error = scattered.error(&sum)?;
+    ensure!(error.sqlstate() == "40001", "{error}");
+    for client in [&mut committed, &mut late] {
+        ensure!(client.value(&sum)? == "0" && client.value(&by_key(keys.moving))? == "0");
+    }
+    worker.clear()
+}
+
+/// A write that has waited for too long is sent, for the shard to judge; a lock is not.
+pub(crate) fn patience_ends(fixture: &Fixture) -> Result<()> {
+    let cluster = fixture.pair()?;
+    let (keys, moving) = lay(cluster)?;
+    let mut worker = Worker::of(cluster)?;
+    let proxy = cluster.proxy(&[("SHARDYARD__SESSION__HOLD_PATIENCE_MS", "300")])?;
+    worker.wave((0, 1), &moving, "fencing")?;
+    worker.wait_acknowledged()?;
+    let mut client = Connection::connect(&proxy.dsn)?;
+    let begun = Instant::now();
+    client.query(&format!("update {TABLE} set n = n + 1 where user_id = {}", keys.moving))?;
+    ensure!(begun.elapsed() > Duration::from_millis(250), "it has not waited");
+    ensure!(n_of(cluster, 0, keys.moving)? == 1, "it was not written");
+    let error = client.error(&format!("select from {TABLE} where user_id = {} for update", keys.moving))?;
+    ensure!(error.sqlstate() == "40001", "{error}");
+    worker.clear()
+}
+
+/// A shard is known from when it is active until it is retired; then nothing of the proxy is connected to it.
+pub(crate) fn shards_come_and_go(fixture: &Fixture) -> Result<()> {
+    let cluster = fixture.pair()?;
+    let (keys, moving) = lay(cluster)?;
+    let mut worker = Worker::of(cluster)?;
+    let place = &cluster.shards[1].primary;
+    cluster.primary(1)?.query("create database third owner app")?;
+    let third = Dsn { database: "third".to_owned(), ..place.clone() };
+    make_shard(&third)?;
+    Connection::connect(&third)?.query(&format!(
+        "create table {TABLE} (user_id bigint primary key, n bigint not null); alter table {TABLE} owner to app; insert into {TABLE} values ({}, 70)",
+        keys.moving
+    ))?;
+    worker.catalog.query(&format!(
+        "insert into shardyard.shard (id, ordinal, name, state, host, port, database) values (2, 2, 'third', 'adding', '{}', {}, 'third')",
+        place.host, place.port
+    ))?;
+    worker.wait_acknowledged()?;
+    let mut client = cluster.connect()?;
+    let sum = format!("select sum(n) from {TABLE}");
+    ensure!(client.value(&sum)? == "0" && !client.value("show shardyard.shards")?.contains("third"), "known while it is being made");
+    let wave = worker.wave((0, 2), &moving, "arming")?;
+    worker.catalog.query("update shardyard.shard set state = 'active' where id = 2")?;
+    worker.wait_acknowledged()?;
+    ensure!(client.value(&sum)? == "0", "the rows of a shard that owns none count");
+    worker.flip(wave)?;
+    worker.wait_acknowledged()?;
+    ensure!(client.value(&sum)? == "70", "the rows of the new shard do not count");
+    ensure!(client.value(&format!("select n from {TABLE} where user_id = {}", keys.moving))? == "70");
+    worker.catalog.query("update shardyard.shard set state = 'draining' where id = 2")?;
+    worker.state(wave, "released")?;
+    ensure!(client.value(&sum)? == "70", "a draining shard still owns its buckets");
+    worker.catalog.query("update shardyard.bucket_map set shard_id = 0, version = shardyard.bump() where shard_id = 2")?;
+    worker.finish(wave)?;
+    worker.catalog.query("update shardyard.shard set state = 'retired' where id = 2")?;
+    worker.wait_acknowledged()?;
+    ensure!(client.value(&sum)? == "0", "a retired shard's rows count");
+    let mut observer = cluster.primary(1)?;
+    eventually(Duration::from_secs(5), || {
+        let left = observer.value("select count(*) from pg_stat_activity where datname = 'third' and usename = 'app'")?;
+        ensure!(left == "0", "{left} connections to a retired shard");
+        Ok(())
+    })?;
+    worker.catalog.query("delete from shardyard.wave; delete from shardyard.move; delete from shardyard.shard where id = 2")?;
+    observer.query("drop database third with (force)")?;
+    worker.clear()
+}
+
+/// What the worker does to a new shard's database.
+fn make_shard(dsn: &Dsn) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut client = shardyard::catalog::connect(&dsn.to_string()).await?;
+        shardyard::catalog::migrate::shard(&mut client, 55_440).await?;
+        Ok(())
+    })
 }

@@ -22,8 +22,18 @@ impl Worker {
     /// With nothing left of earlier tests.
     pub(crate) fn of(cluster: &Cluster) -> Result<Self> {
         let mut worker = Self { catalog: Connection::connect(&cluster.catalog)? };
+        worker.bury()?;
         worker.clear()?;
         Ok(worker)
+    }
+
+    /// Forgets proxies of earlier tests, which were killed.
+    fn bury(&mut self) -> Result<()> {
+        self.catalog.query("create temporary table seen as select incarnation, heartbeat from shardyard.proxy")?;
+        std::thread::sleep(Duration::from_millis(1000));
+        self.catalog
+            .query("delete from shardyard.proxy p using seen s where s.incarnation = p.incarnation and s.heartbeat = p.heartbeat")?;
+        Ok(())
     }
 
     /// No wave, no gate, and every bucket where it was at the beginning.
@@ -61,6 +71,17 @@ impl Worker {
                  where bucket in (select bucket from shardyard.wave_bucket where wave_id = {});
                  update shardyard.wave set state = 'flipped' where id = {}; commit",
                 wave.target, wave.id, wave.id
+            ))
+            .map(drop)
+    }
+
+    /// Its rows are on one shard only.
+    pub(crate) fn finish(&mut self, wave: Wave) -> Result<()> {
+        self.catalog
+            .query(&format!(
+                "begin; update shardyard.wave set state = 'finished' where id = {};
+                 update shardyard.move set state = 'finished' where state <> 'finished'; commit",
+                wave.id
             ))
             .map(drop)
     }

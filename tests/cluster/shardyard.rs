@@ -42,7 +42,8 @@ impl Cluster {
     }
 
     pub(crate) fn start_sized(shards: usize, replicas: usize) -> Result<Self> {
-        Self::start_as(shards, replicas, &[])
+        // The tests of moves play the worker themselves.
+        Self::start_as(shards, replicas, &["--no-worker"])
     }
 
     /// With further words for `dev up`.

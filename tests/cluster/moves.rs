@@ -93,7 +93,7 @@ pub(crate) fn maps_are_acknowledged(fixture: &Fixture) -> Result<()> {
     }
     latencies.sort();
     println!("published to acknowledged: median {:?}, longest {:?}", latencies[latencies.len() / 2], latencies[latencies.len() - 1]);
-    ensure!(latencies[latencies.len() / 2] < Duration::from_millis(100), "slow: {latencies:?}");
+    ensure!(latencies[latencies.len() / 2] < Duration::from_millis(500), "slow: {latencies:?}");
     // A running statement.
     let sleeping = beside(&cluster.dsn, format!("select pg_sleep(1.5) from {TABLE} where user_id = {}", keys.other));
     std::thread::sleep(Duration::from_millis(300));

@@ -13,7 +13,7 @@ use crate::moves::worker::Worker;
 use crate::moves::{Keys, TABLE, lay};
 use crate::shardyard::eventually;
 
-const SWITCHES: usize = 30;
+const SWITCHES: usize = 12;
 
 /// What the writers have been told.
 #[derive(Default)]

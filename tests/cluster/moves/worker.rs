@@ -93,7 +93,7 @@ impl Worker {
     }
 
     pub(crate) fn wait_for(&mut self, column: &str) -> Result<()> {
-        eventually(Duration::from_secs(5), || {
+        eventually(Duration::from_secs(20), || {
             ensure!(self.is_reached(column)?, "{column} is not reached");
             Ok(())
         })

@@ -2,7 +2,7 @@
 .PHONY: help demo dev test soak regression fuzz bench lint unit drivers
 
 help:
-	@echo "make demo   a cluster of four shards, filled, loaded and taken down again"
+	@echo "make demo   a cluster of four shards, filled and loaded; a fifth comes and goes; taken down again"
 	@echo "make dev    the same set-up, staying up until Ctrl-C"
 	@echo "make test   format, lints, every test, the drivers' suites"
 	@echo "make soak   moves under 500 faults, saturation, the bank under 200 kills, 20,000 generated statements: prints its seeds"

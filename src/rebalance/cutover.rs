@@ -34,15 +34,42 @@ pub(crate) struct Cutover<'a> {
     pub(crate) shards: &'a mut Shards,
     pub(crate) pairs: &'a [Pair],
     pub(crate) the_move: &'a Move,
+    pub(crate) times: Times,
+}
+
+/// When each step of a switch was done, in milliseconds since writers were held.
+#[derive(Debug)]
+pub(crate) struct Times {
+    began: Instant,
+    done: Vec<(&'static str, u64)>,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self { began: Instant::now(), done: Vec::new() }
+    }
+}
+
+impl Times {
+    fn mark(&mut self, step: &'static str) {
+        self.done.push((step, u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)));
+    }
+
+    /// For the wave's progress.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        self.done.iter().map(|(step, ms)| ((*step).to_owned(), serde_json::Value::from(*ms))).collect::<serde_json::Map<_, _>>().into()
+    }
 }
 
 impl Cutover<'_> {
     /// From `CatchingUp` or `Verifying` to `Flipped`, or back to `CatchingUp`.
     pub(crate) async fn fence(&mut self, wave: &mut Wave) -> Result<Fenced, StepError> {
         self.shards.warm(wave.to()).await;
+        self.times = Times::default();
         let began = Instant::now();
         let hold_max = Duration::from_millis(self.the_move.options.hold_max_ms.max(1));
         let version = self.journal.advance(wave, WaveState::Fencing).await?;
+        self.times.mark("published");
         fault::point("fence.published").await;
         // A server that stands still must not keep the source closed: what waits for it is given up.
         let switched = timeout(hold_max + FENCE_PATIENCE, self.close_and_flip(wave, version, began + hold_max)).await;
@@ -92,21 +119,26 @@ impl Cutover<'_> {
         if !proxies::wait_until(self.journal.client(), version, Until::Settled, deadline).await? {
             return Ok(Fenced::GivenUp("transactions that have touched the shards are open"));
         }
+        self.times.mark("settled");
         if !self.close(wave, deadline).await? {
             return Ok(Fenced::GivenUp("transactions that have written rows of the wave are open"));
         }
+        self.times.mark("closed");
         fault::point("fence.closed").await;
         if !fault::omits("last-pass") {
             let (from, to) = self.shards.two(wave.from(), wave.to()).await?;
             let passed = Sides { from, to, pairs: self.pairs, wave: wave.id }.pass().await?;
             info!(wave = wave.id, keys = passed.keys, rows = passed.rows, ms = passed.took.as_millis(), "last pass");
         }
+        self.times.mark("passed");
         fault::point("fence.passed").await;
         if !self.shards.replicas_have_replayed(wave.to(), deadline.max(Instant::now() + Duration::from_millis(100))).await? {
             return Ok(Fenced::GivenUp("a replica of the new owner is behind"));
         }
+        self.times.mark("replayed");
         fault::point("flip.before").await;
         self.journal.flip(wave).await?;
+        self.times.mark("flipped");
         fault::point("flip.after").await;
         Ok(Fenced::Flipped)
     }
@@ -137,6 +169,7 @@ impl Cutover<'_> {
         let version = crate::catalog::store::version(self.journal.client()).await?;
         // Reads that were routed before the flip may still run: the source stands still, and keeps its rows until they have ended.
         proxies::wait(self.journal.client(), self.shards, version, Until::Seen).await?;
+        self.times.mark("seen");
         fault::point("release.acknowledged").await;
         let keeps_way_back = self.the_move.keep_source && !wave.reversed;
         let link = self.shards.link(wave.to()).await?;
@@ -145,6 +178,7 @@ impl Cutover<'_> {
         transaction.commit().await.map_err(doing("opening the target"))?;
         fault::point("release.opened").await;
         self.journal.advance(wave, WaveState::Released).await?;
+        self.times.mark("released");
         fault::point("release.after").await;
         Ok(())
     }

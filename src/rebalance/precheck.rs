@@ -102,11 +102,19 @@ impl Precheck<'_> {
     /// Rows of several shards come together: what is unique on each must be unique on all.
     async fn uniqueness(&self, home: &Client, schema: &Schema) -> Result<Check, StepError> {
         let tables = table::of_shard(home, schema, "home").await?;
-        let local: Vec<String> = tables
-            .iter()
-            .filter(|table| self.rules.rule(&table.schema, &table.name).is_some_and(|rule| rule.local_unique))
-            .map(table::Table::quoted)
-            .collect();
+        let select = "select exists (select from pg_catalog.pg_index i where i.indrelid = $1 and (i.indisunique or i.indisexclusion)
+                      and not exists (select from pg_catalog.pg_attribute a
+                                      where a.attrelid = $1 and a.attname = $2 and a.attnum = any (i.indkey::int2[])))";
+        let mut local = Vec::new();
+        for table in &tables {
+            if !self.rules.rule(&table.schema, &table.name).is_some_and(|rule| rule.local_unique) {
+                continue;
+            }
+            let row = home.query_one(select, &[&table.oid, &table.key_column]).await.map_err(doing("reading the unique constraints"))?;
+            if row.get(0) {
+                local.push(table.quoted());
+            }
+        }
         let text = format!(
             "{} is unique on each shard only, and rows of several shards would meet: add the shard key to its unique constraints first",
             local.join(", ")

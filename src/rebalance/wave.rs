@@ -10,7 +10,7 @@ use crate::catalog::store;
 use crate::rebalance::bucket_set::BucketSet;
 use crate::rebalance::capture::{self, Phase};
 use crate::rebalance::conduct::Conductor;
-use crate::rebalance::cutover::{Cutover, Fenced};
+use crate::rebalance::cutover::{Cutover, Fenced, Times};
 use crate::rebalance::error::{StepError, doing};
 use crate::rebalance::fault;
 use crate::rebalance::journal::{Move, Wave};
@@ -45,7 +45,8 @@ impl Conductor {
             WaveState::Verifying => self.verify(the_move, wave).await,
             WaveState::Fencing | WaveState::Flipped => {
                 let pairs = self.pairs(wave.from(), wave.to()).await?;
-                let mut cutover = Cutover { journal: &mut self.journal, shards: &mut self.shards, pairs: &pairs, the_move };
+                let mut cutover =
+                    Cutover { journal: &mut self.journal, shards: &mut self.shards, pairs: &pairs, the_move, times: Times::default() };
                 if wave.state == WaveState::Fencing { cutover.reopen(wave).await } else { cutover.release(wave).await }
             }
             WaveState::Released => {
@@ -139,13 +140,13 @@ impl Conductor {
         let version = store::version(self.journal.client()).await?;
         proxies::wait(self.journal.client(), &mut self.shards, version, Until::Seen).await?;
         self.pass(wave, &pairs).await?;
-        let began = Instant::now();
-        let mut cutover = Cutover { journal: &mut self.journal, shards: &mut self.shards, pairs: &pairs, the_move };
+        let mut cutover =
+            Cutover { journal: &mut self.journal, shards: &mut self.shards, pairs: &pairs, the_move, times: Times::default() };
         match cutover.fence(wave).await? {
             Fenced::Flipped => {
                 cutover.release(wave).await?;
-                let held_ms = began.elapsed().as_millis();
-                self.journal.tell(wave.id, &json!({ "held_ms": u64::try_from(held_ms).unwrap_or(u64::MAX) })).await
+                let fence_ms = cutover.times.json();
+                self.journal.tell(wave.id, &json!({ "held_ms": fence_ms["released"], "fence_ms": fence_ms })).await
             }
             Fenced::GivenUp(reason) => {
                 self.given_up += 1;

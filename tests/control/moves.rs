@@ -134,7 +134,7 @@ impl Site {
     }
 
     fn reached(&self, point: &str) -> Result<PathBuf> {
-        let path = self.faults().join(format!("worker-{point}-0")).with_extension("reached");
+        let path = self.faults().join(format!("worker-{point}-0.reached"));
         let deadline = Instant::now() + Duration::from_secs(60);
         while !path.exists() {
             ensure!(Instant::now() < deadline, "the worker has not come to {point}");

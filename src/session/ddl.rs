@@ -231,7 +231,7 @@ impl Session {
             view_query: None,
             // Not looked up before the commit.
             row_security: true,
-            triggers_leave_state: true,
+            triggers_leave_state: false,
         };
         self.overlay(|schema| schema.with_relation(relation));
     }
@@ -248,6 +248,12 @@ impl Session {
             (DdlVerb::Create, DdlObject::View | DdlObject::MaterializedView) => {
                 // Its query is known once it is committed; until then a view of sharded tables cannot be planned.
                 self.transaction.opaque |= reach == Reach::All;
+            }
+            (DdlVerb::Create, DdlObject::Trigger) => {
+                // What its function does is looked up after the commit.
+                for known in ddl.relations.iter().filter_map(|name| self.relation(name)).collect::<Vec<_>>() {
+                    self.overlay(|schema| schema.with_relation(Relation { triggers_leave_state: true, ..Relation::clone(&known) }));
+                }
             }
             _ => {}
         }

@@ -61,7 +61,6 @@ const TESTS: &[(&str, Test)] = &[
     ("placement::impossible_tables_are_refused", placement::impossible_tables_are_refused),
     ("ddl::success_is_told_last", ddl::success_is_told_last),
     ("ddl::writes_everywhere_are_told_last", ddl::writes_everywhere_are_told_last),
-    ("replicas::a_lost_replica_is_no_error", replicas::a_lost_replica_is_no_error),
     ("replicas::a_session_reads_its_writes", replicas::a_session_reads_its_writes),
     ("replicas::some_reads_need_the_primary", replicas::some_reads_need_the_primary),
     ("refusals::right_or_refused", refusals::right_or_refused),
@@ -118,9 +117,10 @@ const TESTS: &[(&str, Test)] = &[
 const EXCLUSIVE: &[(&str, Test)] = &[
     // A replica that lags under the others' load is passed over, rightly.
     ("replicas::reads_and_writes_are_apart", replicas::reads_and_writes_are_apart),
-    ("replicas::recovery_conflicts_are_no_error", replicas::recovery_conflicts_are_no_error),
     // It ends every connection that listens.
     ("notifications::a_loss_is_told", notifications::a_loss_is_told),
+    ("replicas::a_lost_replica_is_no_error", replicas::a_lost_replica_is_no_error),
+    ("replicas::recovery_conflicts_are_no_error", replicas::recovery_conflicts_are_no_error),
     ("gather::gathers_need_temporary_tables", gather::gathers_need_temporary_tables),
     ("scatter::a_crashed_shard_is_an_error", scatter::a_crashed_shard_is_an_error),
     ("transactions::doubt_is_decided", transactions::doubt_is_decided),

@@ -166,7 +166,7 @@ pub(crate) fn recovery_conflicts_are_no_error(fixture: &Fixture) -> Result<()> {
         let counts = cluster.shards.iter().flat_map(|shard| &shard.replicas).map(count);
         counts.map(|count| Ok(count?.parse::<u64>()?)).sum()
     };
-    let slow = "(select count(*) from generate_series(1, 1000000) g where g > user_id)";
+    let slow = "(select count(*) from generate_series(1, 4000000) g where g > user_id)";
     let cases = [
         (format!("select {slow} from conflict_rows where user_id = 7"), 1, false),
         (format!("select {slow} from conflict_rows where user_id = 7"), 1, true),

@@ -137,6 +137,10 @@ pub(crate) fn rounded_floats_are_not_values(fixture: &Fixture) -> Result<()> {
     }
     client.query("set extra_float_digits = 1")?;
     client.query(insert)?;
+    let made =
+        "create table spread_float_made (user_id bigint primary key, f float8); insert into spread_float_made select * from spread_float";
+    client.query(made)?;
+    ensure!(client.value("select count(*) from spread_float_made")? == "9");
     let same = "select count(*) from spread_float a join spread_float_from b on a.user_id = b.user_id + 100 and a.f = b.f";
     ensure!(client.value(same)? == "9", "floats have changed on their way");
     Ok(())

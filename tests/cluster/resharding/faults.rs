@@ -24,7 +24,7 @@ const POLL: Duration = Duration::from_millis(2);
 const FAULTS: usize = 10;
 const SOAK_FAULTS: usize = 500;
 /// In `make test` one of so many points is tried.
-const EVERY: usize = 5;
+const EVERY: usize = 10;
 
 /// The worker is killed once at every point of a move, forwards and back.
 pub(crate) fn the_worker_dies_at_every_step(_fixture: &Fixture) -> Result<()> {

@@ -210,7 +210,15 @@ impl Session {
         let portal = if self.shard_of(&route).is_none() && !matches!(plan.command, Command::Cursor { .. }) {
             let tail = body.slice_ref(message.tail);
             let version = self.pools.map.version;
-            Portal::Spread(Arc::new(SpreadPortal { prepared: prepared.clone(), route, access, version, tail, kept: Arc::default() }))
+            Portal::Spread(Arc::new(SpreadPortal {
+                prepared: prepared.clone(),
+                route,
+                access,
+                version,
+                tail,
+                kept: Arc::default(),
+                done: Arc::default(),
+            }))
         } else {
             Portal::Server { shard, access }
         };

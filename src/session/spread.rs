@@ -1,6 +1,7 @@
 //! Statements on several shards: from a route to the method that runs it, in both protocols.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -27,6 +28,8 @@ pub(super) struct SpreadPortal {
     pub(super) tail: Bytes,
     /// Rows that were computed by an Execute with a row limit, or by one that is complete.
     pub(super) kept: Arc<Mutex<Option<Kept>>>,
+    /// A write without rows has run: it cannot be run again.
+    pub(super) done: Arc<AtomicBool>,
 }
 
 impl Session {

@@ -1,5 +1,7 @@
 //! Writes on several shards: the same on each, or the rows of an INSERT by their keys; in one transaction, answered as one.
 
+use std::sync::atomic::Ordering;
+
 use bytes::{Bytes, BytesMut};
 
 use crate::backend::Reply;
@@ -63,6 +65,11 @@ impl Session {
         let rows_max = from_client::execute(body).map_or(0, |message| message.rows_max);
         let rows_max = usize::try_from(rows_max).unwrap_or(0);
         let text = portal.prepared.statement.text.clone();
+        if portal.done.load(Ordering::Relaxed) {
+            // As PortalRun does.
+            let name = from_client::execute(body).map(|message| String::from_utf8_lossy(message.portal).into_owned()).unwrap_or_default();
+            return Err(Failure::plain(SqlState(*b"55000"), format!("portal \"{name}\" cannot be run")));
+        }
         let kept = portal.kept.lock().take();
         if let Some(kept) = kept {
             self.hand_out(portal, kept, rows_max);
@@ -100,6 +107,8 @@ impl Session {
         to_client::command_complete(&mut self.client.output, &tag);
         if texts.returning {
             *portal.kept.lock() = Some(Kept::returned(Bytes::new(), &tag));
+        } else {
+            portal.done.store(true, Ordering::Relaxed);
         }
         Ok(())
     }

@@ -187,6 +187,8 @@ pub(crate) fn a_crashed_shard_is_an_error(fixture: &Fixture) -> Result<()> {
             Ok(())
         })?;
     }
+    // A commit, so that what is waited for is on its way.
+    cluster.connect()?.query("drop table scatter_crash")?;
     cluster.wait_for_replicas()
 }
 

@@ -11,7 +11,7 @@ use crate::backend::connection::{Reply, ServerConnection};
 use crate::execute::client::ClientIo;
 use crate::execute::relay::{RelayError, check_kept, poll_watch_client};
 use crate::merge::Merger;
-use crate::merge::emit::MergeError;
+use crate::merge::emit::{MergeError, Taken};
 use crate::wire::frame::{self, HEADER_BYTES};
 use crate::wire::{ServerError, TransactionStatus, from_server};
 
@@ -62,6 +62,10 @@ pub struct Scattered {
     pub rows: u64,
     /// With [`Sink::Kept`].
     pub kept: BytesMut,
+    /// RowDescription.
+    pub described: BytesMut,
+    /// What each server has given, in their order.
+    pub taken: Vec<Taken>,
 }
 
 /// Reads all servers' answers to the end. What is in their `output` is sent first.
@@ -94,6 +98,7 @@ pub async fn scatter(
         if parts.iter().all(|part| part.server.expected.is_empty()) {
             let out = if let Sink::Kept(_) = sink { &mut done.kept } else { &mut client.output };
             done.rows = merger.finish(out)?;
+            done.taken = merger.taken().to_vec();
             return Ok(done);
         }
         std::future::poll_fn(|context| poll_wait(context, client, parts, merger)).await?;

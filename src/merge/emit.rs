@@ -75,6 +75,16 @@ pub struct Merger<'p> {
     heads: Heads,
     skipped: u64,
     emitted: u64,
+    /// By shard.
+    taken: Vec<Taken>,
+}
+
+/// What a shard has given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    pub rows: u64,
+    /// Those that OFFSET or LIMIT has counted; the others have come for nothing.
+    pub counted: u64,
 }
 
 /// The next row of each shard, in order.
@@ -99,7 +109,18 @@ impl<'p> Merger<'p> {
     #[must_use]
     pub fn new(plan: &'p MergePlan, execution: Execution, shards: usize) -> Self {
         let heads = Heads { rows: (0..shards).map(|_| Head::default()).collect(), ended: vec![false; shards], queue: Vec::new() };
-        Self { plan, execution, shape: None, order: Vec::new(), columns_read: 0, groups: None, heads, skipped: 0, emitted: 0 }
+        Self {
+            plan,
+            execution,
+            shape: None,
+            order: Vec::new(),
+            columns_read: 0,
+            groups: None,
+            heads,
+            skipped: 0,
+            emitted: 0,
+            taken: vec![Taken::default(); shards],
+        }
     }
 
     /// A shard's RowDescription. The first one tells what the columns are; the others have to agree.
@@ -212,11 +233,14 @@ impl<'p> Merger<'p> {
             let places = row::places(body)?;
             return if groups.absorb(body, &places)? { Ok(()) } else { Err(MergeError::Value) };
         }
+        if let Some(taken) = self.taken.get_mut(shard) {
+            taken.rows += 1;
+        }
         if self.is_full() {
             return Ok(());
         }
         if self.order.is_empty() {
-            return self.emit(message, out);
+            return self.emit(shard, message, out);
         }
         let places = row::first_places(body, self.columns_read)?;
         let mut head = self.heads.rows.get_mut(shard).map(std::mem::take).unwrap_or_default();
@@ -276,7 +300,7 @@ impl<'p> Merger<'p> {
             }
             let Some(shard) = self.heads.queue.pop() else { return Ok(()) };
             let mut head = self.heads.rows.get_mut(shard).map(std::mem::take).unwrap_or_default();
-            self.emit(&head.message, out)?;
+            self.emit(shard, &head.message, out)?;
             head.is_full = false;
             if let Some(slot) = self.heads.rows.get_mut(shard) {
                 *slot = head;
@@ -314,6 +338,12 @@ impl<'p> Merger<'p> {
         Ok(self.emitted)
     }
 
+    /// What each shard has given so far; rows of groups are not counted.
+    #[must_use]
+    pub fn taken(&self) -> &[Taken] {
+        &self.taken
+    }
+
     /// LIMIT is reached.
     fn is_full(&self) -> bool {
         self.execution.limit.is_some_and(|limit| self.emitted >= limit)
@@ -332,7 +362,10 @@ impl<'p> Merger<'p> {
         true
     }
 
-    fn emit(&mut self, message: &[u8], out: &mut BytesMut) -> Result<(), MergeError> {
+    fn emit(&mut self, shard: usize, message: &[u8], out: &mut BytesMut) -> Result<(), MergeError> {
+        if let Some(taken) = self.taken.get_mut(shard) {
+            taken.counted += 1;
+        }
         if !self.admits() {
             return Ok(());
         }

@@ -72,6 +72,8 @@ pub enum Amount {
     Literal(usize),
     /// `$n`.
     Parameter(usize),
+    /// FETCH FIRST ROW ONLY.
+    One,
 }
 
 /// The types of the answers turn out to be none that the proxy merges. Nothing has been sent to the client yet.

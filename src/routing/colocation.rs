@@ -110,6 +110,11 @@ impl Anchor<'_> {
         column_sql(&self.ranges, self.term)
     }
 
+    /// Whether its table or subquery is all of FROM.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.ranges.list.len() == 1 && !self.ranges.unclear
+    }
+
     /// What a bare name is in the query's FROM.
     pub(crate) fn column(&self, name: &str) -> Found {
         self.ranges.column(name)

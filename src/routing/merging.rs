@@ -266,9 +266,11 @@ impl Merging<'_> {
     /// The output column that a bare name in ORDER BY means; `None`: a column of FROM.
     fn output_named(&self, name: &str) -> Result<Option<ColumnRef>, String> {
         if self.has_star() {
-            let starts = self.select.targets.iter().all(|target| matches!(&target.expr, Expr::Star { qualifier } if qualifier.is_empty()));
-            let named = self.select.targets.iter().any(|target| label(target).is_some_and(|label| label == name));
-            if starts || named || self.select.targets.iter().any(|target| target.expr == Expr::Star { qualifier: Vec::new() }) {
+            let whole = |target: &Target| match &target.expr {
+                Expr::Star { qualifier } => qualifier.is_empty() || self.anchor.is_alone(),
+                _ => label(target).is_some_and(|label| label == name),
+            };
+            if self.select.targets.iter().any(whole) {
                 return Ok(Some(ColumnRef::Named(name.to_owned())));
             }
             return Err(format!("ORDER BY \"{name}\" beside columns that are not named"));
@@ -309,8 +311,10 @@ impl Merging<'_> {
             for clause in [&outline.limit_clause, &outline.offset_clause].into_iter().flatten() {
                 self.remove(clause.clone(), draft, &amounts)?;
             }
-        } else if let Some(offset) = &outline.offset_clause {
-            self.remove(offset.clone(), draft, &amounts)?;
+        } else if outline.offset_clause.is_some() || self.query.locking {
+            if let Some(offset) = &outline.offset_clause {
+                self.remove(offset.clone(), draft, &amounts)?;
+            }
             if let Some(limit) = &outline.limit_clause {
                 self.check_parameters(limit, &amounts)?;
                 draft.edits.push(Edit::Limit(limit.clone()));
@@ -319,12 +323,20 @@ impl Merging<'_> {
         Ok(())
     }
 
-    /// `LIMIT 10`, `LIMIT $1`, `LIMIT ALL`, `OFFSET 5 ROWS`.
+    /// `LIMIT 10`, `LIMIT $1`, `LIMIT ALL`, `OFFSET 5 ROWS`, `FETCH FIRST 10 ROWS ONLY`.
     fn amount(&self, clause: Option<&Span>, what: &str) -> Result<Option<Amount>, String> {
         let Some(clause) = clause else { return Ok(None) };
-        let at = clause.start + 1;
+        let fetch = self.is_word(clause.start, "fetch");
+        let at = clause.start + if fetch { 2 } else { 1 };
         let unit = self.is_word(at + 1, "row") || self.is_word(at + 1, "rows");
-        let one = clause.len() == 2 || clause.len() == 3 && unit;
+        if fetch && clause.len() == 4 && self.is_word(clause.start + 3, "only") {
+            return Ok(Some(Amount::One));
+        }
+        let one = match clause.len() {
+            5 => fetch && unit && self.is_word(at + 2, "only"),
+            3 => unit && !fetch,
+            length => length == 2,
+        };
         match self.token(at).filter(|_| one) {
             Some(Token { kind: TokenKind::Literal(LiteralKind::Integer), .. }) => {
                 let before = self.tokens.list().get(..at).unwrap_or_default();

@@ -14,7 +14,7 @@ use crate::routing::splice::{Edit, edited, rows};
 use crate::routing::spread::Sought;
 use crate::sql::ast::{Body, Query};
 use crate::sql::classify::Form;
-use crate::sql::cursor::Tokens;
+use crate::sql::cursor::{Cursor, Tokens};
 use crate::sql::outline::Outline;
 use crate::topology::ShardMap;
 use crate::wire::SqlState;
@@ -31,6 +31,20 @@ pub struct ScatterPlan {
     unmergeable: Remembered,
     /// How each shard leaves out rows that another one owns; `None`: the statement cannot say it.
     owned: Option<Ownership>,
+    /// Rows are locked, no more than LIMIT says.
+    picks: Option<Picking>,
+}
+
+/// How as many rows as LIMIT says are locked, and no others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Picking {
+    /// Any rows: one shard is asked after another until there are enough.
+    InTurn {
+        /// No lock is waited for, so that the shards may be asked in any order.
+        skips: bool,
+    },
+    /// The first of all shards.
+    First,
 }
 
 /// That the answers were found not to be mergeable. No part of what a plan is.
@@ -91,10 +105,22 @@ impl ScatterPlan {
     /// The text for a shard where these buckets do not count (see [`crate::topology::Moving::left_out`]); of an execution that is possible
     /// ([`ScatterPlan::execution`]). `None`: the statement cannot say it.
     #[must_use]
-    pub fn text_without(&self, values: &Values<'_>, execution: &Execution, left_out: &str, standard_strings: bool) -> Option<Vec<u8>> {
+    pub fn text_of(&self, values: &Values<'_>, execution: &Execution, left_out: Option<&str>, standard_strings: bool) -> Option<Vec<u8>> {
         let tokens = Tokens::new(values.text, standard_strings).ok()?;
-        let insertions = self.owned.as_ref()?.insertions(&tokens, left_out)?;
+        let insertions = left_out.map_or(Some(Vec::new()), |left_out| self.owned.as_ref()?.insertions(&tokens, left_out))?;
         edited((values.text, &tokens), &self.edits, insertions, shards_rows(execution.limit, execution.offset))
+    }
+
+    /// How an execution locks the rows that it answers, where it may answer fewer than there are.
+    #[must_use]
+    pub fn picking(&self, execution: &Execution) -> Option<Picking> {
+        self.picks.filter(|_| execution.limit.is_some())
+    }
+
+    /// Whether it may have to run in a transaction of its own.
+    #[must_use]
+    pub fn locks_some(&self) -> bool {
+        self.picks.is_some()
     }
 
     /// Whether each shard can be told which rows count there.
@@ -108,7 +134,7 @@ impl ScatterPlan {
         let amounts = if self.edits.is_empty() { [None, None] } else { [self.merge.limit, self.merge.offset] };
         amounts.into_iter().flatten().filter_map(|amount| match amount {
             Amount::Parameter(number) => Some(number),
-            Amount::Literal(_) => None,
+            Amount::Literal(_) | Amount::One => None,
         })
     }
 
@@ -138,6 +164,11 @@ impl ScatterPlan {
         if merge.limit.is_some() || merge.offset.is_some() {
             steps.push("LIMIT and OFFSET applied".to_owned());
         }
+        match self.picks {
+            Some(Picking::InTurn { .. }) => steps.push("one shard after another until there are enough rows".to_owned()),
+            Some(Picking::First) => steps.push("rows beyond LIMIT are unlocked again".to_owned()),
+            None => {}
+        }
         if steps.is_empty() {
             steps.push("rows as they come".to_owned());
         }
@@ -166,9 +197,6 @@ pub(crate) fn plan(sought: &Sought<'_>, query: &Query) -> Result<ScatterPlan, St
     }
     if facts.writes || facts.locking_inside {
         return Err("rows are written, or locked inside of the query".to_owned());
-    }
-    if query.locking && query.limited {
-        return Err("each shard would lock as many rows as LIMIT allows for all".to_owned());
     }
     if let Some(what) = facts.volatile.as_ref().or(facts.varying.as_ref()) {
         return Err(format!("{what} may differ from shard to shard"));
@@ -200,11 +228,22 @@ pub(crate) fn plan(sought: &Sought<'_>, query: &Query) -> Result<ScatterPlan, St
     }
     let fallback = if explained { None } else { crate::routing::gather::plan(sought, query).ok().map(Arc::new) };
     let owned = anchor.sql().map(|key| Ownership::of_select(&outline, key));
-    Ok(ScatterPlan { merge, edits, explained, fallback, unmergeable: Remembered::default(), owned })
+    let picks = (query.locking && merge.limit.is_some()).then(|| {
+        let skips = has_words(cursor, &["skip", "locked"]);
+        if merge.order.is_empty() { Picking::InTurn { skips } } else { Picking::First }
+    });
+    Ok(ScatterPlan { merge, edits, explained, fallback, unmergeable: Remembered::default(), owned, picks })
+}
+
+fn has_words(mut cursor: Cursor<'_>, words: &[&str]) -> bool {
+    while !cursor.at_end() && !cursor.is_words(words) {
+        cursor.advance();
+    }
+    !cursor.at_end()
 }
 
 /// The main SELECT behind WITH.
-fn behind_with(mut cursor: crate::sql::cursor::Cursor<'_>) -> Option<crate::sql::cursor::Cursor<'_>> {
+fn behind_with(mut cursor: Cursor<'_>) -> Option<Cursor<'_>> {
     while !cursor.at_end() {
         if cursor.is_word("select") {
             return Some(cursor);

@@ -82,6 +82,7 @@ impl Edit {
 /// The number of rows that LIMIT or OFFSET says: `Ok(None)` for NULL; `Err` where it is none that can be read here.
 pub(crate) fn rows(amount: Amount, values: &Values<'_>) -> Result<Option<u64>, ()> {
     let text = match amount {
+        Amount::One => return Ok(Some(1)),
         Amount::Literal(index) => values.literals.get(index).and_then(|literal| literal.value(values.text)).ok_or(())?,
         Amount::Parameter(number) => {
             let parameters = &values.parameters;

@@ -18,6 +18,7 @@ mod index;
 mod links;
 mod listen;
 pub mod options;
+mod pick;
 mod pipeline;
 mod prepared;
 mod query;

@@ -17,13 +17,14 @@ use crate::session::Session;
 use crate::session::failure::{End, Failure};
 use crate::session::gather::Kept;
 use crate::session::links::Link;
+use crate::session::pick::Pick;
 use crate::session::spread::SpreadPortal;
 use crate::topology::ShardId;
 use crate::wire::frame::{self, HEADER_BYTES};
 use crate::wire::{PlainError, SqlState, TransactionStatus, from_client, to_client, to_server};
 
 /// What is sent to each shard.
-enum Request<'a> {
+pub(super) enum Request<'a> {
     Query(&'a [u8]),
     /// Parse, Bind, Describe, Execute. `tail` is Bind's.
     Portal {
@@ -35,12 +36,12 @@ enum Request<'a> {
 
 /// One scatter: the plan, its shards, the way to them.
 #[derive(Clone, Copy)]
-struct Reading<'a> {
-    plan: &'a ScatterPlan,
-    shards: &'a [ShardId],
-    access: Access,
-    /// Texts of shards that leave out rows which another one owns.
-    owned: &'a [(ShardId, Vec<u8>)],
+pub(super) struct Reading<'a> {
+    pub(super) plan: &'a ScatterPlan,
+    pub(super) shards: &'a [ShardId],
+    pub(super) access: Access,
+    /// Texts of shards that are asked for other rows than the others: while rows of theirs are another's, or for the number of them.
+    pub(super) owned: &'a [(ShardId, Vec<u8>)],
 }
 
 impl Session {
@@ -48,6 +49,11 @@ impl Session {
     pub(super) async fn scatter(&mut self, text: &[u8], plan: &ScatterPlan, (shards, access): (&[ShardId], Access)) -> Result<(), Failure> {
         let values = Values { text, literals: self.scan.literals(), other_encoding: self.settings.other_encoding, ..Values::default() };
         let (edited, execution) = plan.execution(&values, self.settings.standard_strings).map_err(Failure::report)?;
+        if let Some(picking) = plan.picking(&execution) {
+            let literals = self.scan.literals().to_vec();
+            let values = Values { text, literals: &literals, other_encoding: self.settings.other_encoding, ..Values::default() };
+            return Box::pin(self.pick_rows(&Pick { plan, shards, values, execution, request: Request::Query(text) }, picking)).await;
+        }
         let Some(owned) = self.owned_texts(plan, (&values, &execution), shards) else {
             let gather = gather_meanwhile(plan)?;
             return Box::pin(self.spread_route(text, (&gather, access))).await;
@@ -107,7 +113,11 @@ impl Session {
             return self.explain_scatter(reading, &request, false).await;
         }
         let sink = if wanted > 0 { Sink::Kept(self.shared.options.kept_bytes_max) } else { Sink::Rows };
-        match self.read_all(reading, &request, (execution, sink)).await? {
+        let done = match plan.picking(&execution) {
+            Some(picking) => Some(Box::pin(self.pick(&Pick { plan, shards, values, execution, request }, picking, sink)).await?),
+            None => self.read_all(reading, &request, (execution, sink)).await?,
+        };
+        match done {
             Some(done) if wanted > 0 => {
                 self.hand_out(portal, Kept::of(done.kept.freeze()), wanted);
                 Ok(())
@@ -144,7 +154,7 @@ impl Session {
         }
         let parted = shards.iter().filter_map(|shard| Some((*shard, self.left_out(*shard)?)));
         let strings = self.settings.standard_strings;
-        parted.map(|(shard, left_out)| Some((shard, plan.text_without(values, execution, &left_out, strings)?))).collect()
+        parted.map(|(shard, left_out)| Some((shard, plan.text_of(values, execution, Some(&left_out), strings)?))).collect()
     }
 
     /// The way that is left when the answers turned out not to be mergeable.
@@ -177,7 +187,7 @@ impl Session {
 
     /// Sends the request to all shards and merges what they answer. `None`: their types are none that can be merged; nothing has been sent.
     /// Where replicas fail before anything is sent, the primaries are asked.
-    async fn read_all(
+    pub(super) async fn read_all(
         &mut self,
         reading: Reading<'_>,
         request: &Request<'_>,
@@ -212,16 +222,18 @@ impl Session {
         let mut merger = Merger::new(&reading.plan.merge, execution, links.len());
         let mut places = Vec::with_capacity(links.len());
         let mut parts = Vec::with_capacity(links.len());
+        let mut asked = Vec::with_capacity(links.len());
         for (at, link) in self.links.iter_mut().enumerate() {
             if let Some((_, replies)) = links.iter().find(|(place, _)| *place == at) {
                 parts.push(Part { server: &mut link.server, replies: *replies });
                 places.push(at);
+                asked.push(link.shard);
             }
         }
         let outcome = scatter(&mut self.client, &mut parts, &mut merger, sink).await;
         drop(parts);
         let outcome = match outcome {
-            Ok(done) => Ok(Some(done)),
+            Ok(done) => Ok(Some(kept_aside(done, &merger, (&asked, reading.shards)))),
             Err(ScatterError::Merge(MergeError::Unmergeable(_))) => {
                 self.end_others(self.transaction.is_open() || self.batch.open).await;
                 Ok(None)
@@ -347,6 +359,14 @@ impl Session {
 }
 
 const INT8: u32 = 20;
+
+/// What is known of an answer besides its rows; what each shard has given in the order of `shards`, not of those that were `asked`.
+fn kept_aside(mut done: Scattered, merger: &Merger<'_>, (asked, shards): (&[ShardId], &[ShardId])) -> Scattered {
+    merger.description(&mut done.described);
+    let of = |shard: &ShardId| asked.iter().position(|asked| asked == shard).and_then(|at| done.taken.get(at).copied());
+    done.taken = shards.iter().map(|shard| of(shard).unwrap_or_default()).collect();
+    done
+}
 
 /// The way of a statement that cannot say which rows count, while some are on two shards.
 fn gather_meanwhile(plan: &ScatterPlan) -> Result<Route, Failure> {

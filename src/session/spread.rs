@@ -70,6 +70,7 @@ impl Session {
     pub(super) fn needs_transaction(route: &Route) -> bool {
         matches!(route, Route::Everywhere | Route::Each { .. } | Route::Split(_) | Route::Feed(_) | Route::Gather(_) | Route::Sequence(_))
             || matches!(route, Route::Copy(plan) if plan.writes())
+            || matches!(route, Route::Scatter { plan, .. } if plan.locks_some())
     }
 
     /// Extended protocol: Execute of a portal on several shards; `body` is Execute's. Replies so far come first.

@@ -22,6 +22,7 @@ pub struct Outline {
     pub where_clause: Option<Span>,
     pub having: Option<Span>,
     pub order_clause: Option<Span>,
+    /// LIMIT or FETCH.
     pub limit_clause: Option<Span>,
     pub offset_clause: Option<Span>,
     /// The SELECT's end: behind its last token.
@@ -44,8 +45,8 @@ enum Clause {
 }
 
 impl Outline {
-    /// The outline of the SELECT that begins at `cursor`; `None` for other statements and for clauses it does not know (FETCH, INTO,
-    /// set operations).
+    /// The outline of the SELECT that begins at `cursor`; `None` for other statements and for clauses it does not know (INTO, set
+    /// operations).
     #[must_use]
     pub fn of(mut cursor: Cursor<'_>) -> Option<Self> {
         if !cursor.accept_word("select") {
@@ -159,10 +160,10 @@ fn clause(cursor: &Cursor<'_>) -> Next {
         "where" => Next::Clause(Clause::Where, 1),
         "having" => Next::Clause(Clause::Having, 1),
         "window" => Next::Clause(Clause::Window, 1),
-        "limit" => Next::Clause(Clause::Limit, 1),
+        "limit" | "fetch" => Next::Clause(Clause::Limit, 1),
         "offset" => Next::Clause(Clause::Offset, 1),
         "for" => Next::Clause(Clause::Locking, 1),
-        "fetch" | "into" | "union" | "intersect" | "except" => Next::Unknown,
+        "into" | "union" | "intersect" | "except" => Next::Unknown,
         _ => Next::Same,
     }
 }

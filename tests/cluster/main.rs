@@ -12,6 +12,7 @@ mod gather;
 mod hints;
 mod indexes;
 mod keys;
+mod locks;
 mod login;
 mod moves;
 mod notifications;
@@ -78,6 +79,8 @@ const TESTS: &[(&str, Test)] = &[
     ("indexes::indexes_change_everywhere", indexes::indexes_change_everywhere),
     ("indexes::half_made_indexes_are_finished", indexes::half_made_indexes_are_finished),
     ("indexes::half_made_indexes_are_told_apart", indexes::half_made_indexes_are_told_apart),
+    ("locks::only_what_is_answered_is_locked", locks::only_what_is_answered_is_locked),
+    ("locks::every_job_is_taken_once", locks::every_job_is_taken_once),
     ("sequences::numbers_stay_apart", sequences::numbers_stay_apart),
     ("sequences::what_mixes_numbers_is_refused", sequences::what_mixes_numbers_is_refused),
     ("hints::hints_choose_the_shard", hints::hints_choose_the_shard),

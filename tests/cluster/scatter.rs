@@ -26,7 +26,7 @@ fn lay(cluster: &Cluster, table: &str) -> Result<()> {
 }
 
 /// A statement by the simple protocol, or by the extended one.
-fn send(client: &mut Connection, sql: &str, extended: bool) -> Result<()> {
+pub(crate) fn send(client: &mut Connection, sql: &str, extended: bool) -> Result<()> {
     if !extended {
         return client.send(&message(b'Q', &[sql.as_bytes(), &[0]].concat()));
     }
@@ -46,7 +46,7 @@ fn skip_to(client: &mut Connection, tag: u8) -> Result<Frame> {
 }
 
 /// Reads to ReadyForQuery: rows, and the error or the tag.
-fn finish(client: &mut Connection) -> Result<(usize, Result<String, ServerError>)> {
+pub(crate) fn finish(client: &mut Connection) -> Result<(usize, Result<String, ServerError>)> {
     let mut rows = 0;
     let mut outcome = None;
     while let Some(frame) = client.receive()? {

@@ -25,6 +25,7 @@ fn parts_are_where_they_stand() {
     let cases = [
         ("select a, b c from t", "a | b c /  /  /  /  / "),
         ("SELECT DISTINCT ON (x, y) f(a, b), c FROM t ORDER BY x, y DESC NULLS LAST;", "f(a, b) | c /  / x | y DESC NULLS LAST /  /  / "),
+        ("select a from t offset 1 row fetch next 5 rows only for update", "a /  /  /  / fetch next 5 rows only / offset 1 row"),
         ("select a from t order by a for update skip locked", "a /  / a /  /  / "),
         ("select 1 as from, t.limit from t limit 5 offset 3", "1 as from | t.limit /  /  /  / limit 5 / offset 3"),
         ("select a is distinct from b, c from t offset $1 limit $2", "a is distinct from b | c /  /  /  / limit $2 / offset $1"),
@@ -40,7 +41,7 @@ fn parts_are_where_they_stand() {
     for (text, expected) in cases {
         assert_eq!(parts(text).as_deref(), Some(expected), "{text}");
     }
-    for unknown in ["select 1 union select 2", "values (1)", "select a from t fetch first row only"] {
+    for unknown in ["select 1 union select 2", "values (1)", "select a into b from t"] {
         assert_eq!(parts(unknown), None, "{unknown}");
     }
 }

@@ -34,6 +34,7 @@ pub mod route;
 pub mod scatter;
 mod scope;
 pub mod sequence;
+pub mod setval;
 pub mod split;
 mod splice;
 mod spread;

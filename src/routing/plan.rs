@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::routing::decide::Decision;
 use crate::routing::refusal::Refusal;
 use crate::routing::route::{Hint, HintTarget, Route, Values};
-use crate::routing::sequence::SequencePlan;
+use crate::routing::sequence::SettingPlan;
 use crate::routing::spread::Spreading;
 use crate::routing::value::Constant;
 use crate::sql::command::Command;
@@ -49,7 +49,7 @@ pub struct Plan {
     pub(crate) notifies: bool,
     /// It asks what the session has drawn from sequences.
     pub(crate) remembers: bool,
-    pub(crate) sequence: Option<SequencePlan>,
+    pub(crate) sequence: Option<SettingPlan>,
 }
 
 /// Which hints of a shard or key the statement obeys.
@@ -74,8 +74,8 @@ impl Plan {
         if let Some(target) = self.target(hint) {
             return self.hinted_route(&target, values, map);
         }
-        if let Some(sequence) = self.sequence {
-            return Ok(sequence.read(values)?.map_or(Route::Home, |value| Route::Sequence(Arc::new(value))));
+        if let Some(sequence) = &self.sequence {
+            return Ok(sequence.read(values)?.map_or(Route::Home, |setting| Route::Sequence(Arc::new(setting))));
         }
         let refusal = match &self.decision {
             Decision::Bound(bound) => match bound.route(values, map) {

@@ -7,7 +7,7 @@ use crate::routing::decide::{Decision, decide};
 use crate::routing::facts::Facts;
 use crate::routing::plan::{Access, Hinted, Plan, Planner};
 use crate::routing::refusal::Refusal;
-use crate::routing::sequence::{self, SequencePlan};
+use crate::routing::sequence::{self, SettingPlan};
 use crate::routing::spread::{Sought, Spreading};
 use crate::sql::ast::{Body, Query, Statement};
 use crate::sql::classify::{Classified, Form, classify};
@@ -83,7 +83,8 @@ impl Planner<'_> {
         let access = access(facts, &decision, form);
         let hinted = hinted(facts, &decision);
         let calls = |wanted: fn(&str) -> bool| facts.calls.iter().any(|(name, _)| wanted(name));
-        let sequence = SequencePlan::find(&statement).filter(|_| form == Form::Plain);
+        let sets = form == Form::Plain && calls(|name| name == "setval") && analyzer.has_sharded_tables();
+        let sequence = if sets { SettingPlan::find(&statement, cursor) } else { None };
         let (decision, spreading) = if calls(|name| name == "setval") && sequence.is_none() && analyzer.has_sharded_tables() {
             (Decision::Refused(sequence::unclear()), Spreading::default())
         } else {

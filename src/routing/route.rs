@@ -8,7 +8,7 @@ use crate::routing::feed::FeedPlan;
 use crate::routing::gather::GatherPlan;
 use crate::routing::plan::Access;
 use crate::routing::scatter::ScatterPlan;
-use crate::routing::sequence::SequenceValue;
+use crate::routing::sequence::Setting;
 use crate::routing::split::Split;
 use crate::sql::literal::Literal;
 use crate::topology::ShardId;
@@ -35,7 +35,7 @@ pub enum Route {
     /// The rows of its query shared out over shards, in one transaction.
     Feed(Arc<FeedPlan>),
     /// setval; on all shards if the sequence is a sharded table's.
-    Sequence(Arc<SequenceValue>),
+    Sequence(Arc<Setting>),
     /// COPY of a table on several shards.
     Copy(Arc<CopyPlan>),
 }

@@ -2,7 +2,9 @@
 
 use crate::routing::refusal::Refusal;
 use crate::routing::route::Values;
+use crate::routing::setval::SetvalPlan;
 use crate::sql::ast::{Body, Call, Distinct, Expr, Query, Select, Statement};
+use crate::sql::cursor::Cursor;
 
 /// `SELECT setval('name', number [, boolean])` and nothing else: the places of its literals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +13,35 @@ pub(crate) struct SequencePlan {
     value: usize,
     negative: bool,
     called: bool,
+}
+
+/// A setval that the proxy sends to every shard, if the sequence is a sharded table's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Setting {
+    Known(SequenceValue),
+    /// Its values are asked for first.
+    Computed(SetvalPlan),
+}
+
+/// The same before its values are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SettingPlan {
+    Known(SequencePlan),
+    Computed(SetvalPlan),
+}
+
+impl SettingPlan {
+    pub(crate) fn find(statement: &Statement, cursor: Cursor<'_>) -> Option<Self> {
+        SequencePlan::find(statement).map(Self::Known).or_else(|| SetvalPlan::find(statement, cursor).map(Self::Computed))
+    }
+
+    /// `None`: as [`SequencePlan::read`].
+    pub(crate) fn read(&self, values: &Values<'_>) -> Result<Option<Setting>, Refusal> {
+        match self {
+            Self::Known(plan) => Ok(plan.read(values)?.map(Setting::Known)),
+            Self::Computed(plan) => Ok(Some(Setting::Computed(plan.clone()))),
+        }
+    }
 }
 
 /// What it asks for.
@@ -80,7 +111,7 @@ pub(crate) fn unclear() -> Refusal {
     Refusal::unsupported(
         "setval() of this form is not supported on a sharded database".to_owned(),
         "A sequence of a sharded table is set on every shard, for which its name and value must be known beforehand.".to_owned(),
-        "Send SELECT setval('sequence', number) with constants, and nothing else in it.".to_owned(),
+        "Send SELECT setval(sequence, value) alone, with a sequence that no row tells.".to_owned(),
     )
 }
 

@@ -239,7 +239,7 @@ impl Session {
     }
 
     /// Each use of a parameter with the literal that stands for it. The home shard reads the values, whatever their format.
-    async fn literals_of(&mut self, tokens: &Tokens<'_>, types: &[u32], tail: &[u8]) -> Result<Vec<Replacement>, Failure> {
+    pub(super) async fn literals_of(&mut self, tokens: &Tokens<'_>, types: &[u32], tail: &[u8]) -> Result<Vec<Replacement>, Failure> {
         if types.is_empty() {
             return Ok(Vec::new());
         }

@@ -6,10 +6,11 @@ use crate::backend::settings::quoted_literal;
 use crate::catalog::sequences;
 use crate::execute::ask::ask_value;
 use crate::routing::Access;
-use crate::routing::sequence::SequenceValue;
+use crate::routing::sequence::{SequenceValue, Setting};
 use crate::session::Session;
 use crate::session::failure::Failure;
 use crate::session::spread::SpreadPortal;
+use crate::session::spread_write::without_values;
 use crate::sql::command::{Ddl, DdlVerb, ObjectName};
 use crate::sql::cursor::{Cursor, Tokens};
 use crate::topology::{Placement, ShardId};
@@ -37,12 +38,16 @@ enum Alteration {
 
 impl Session {
     /// Simple protocol: the client gets everything but ReadyForQuery.
-    pub(super) async fn set_sequence(&mut self, text: &[u8], value: &SequenceValue) -> Result<(), Failure> {
+    pub(super) async fn set_sequence(&mut self, text: &[u8], setting: &Setting) -> Result<(), Failure> {
         let alone = !self.transaction.is_open();
         if alone {
             self.transaction.open_internal(self.settings.snapshot());
         }
-        let answer = if self.set_on_shards(value).await? { returning(value).into_bytes() } else { text.to_vec() };
+        let answer = match setting {
+            Setting::Known(value) if self.set_on_shards(value).await? => returning(value).into_bytes(),
+            Setting::Known(_) => text.to_vec(),
+            Setting::Computed(plan) => self.set_computed((text, plan), None).await?.into_bytes(),
+        };
         let at = self.link_home().await?;
         self.queue_query(at, &answer, true, false);
         self.relay_or_fail(at).await?;
@@ -53,22 +58,27 @@ impl Session {
     }
 
     /// Execute of a portal.
-    pub(super) async fn execute_set_sequence(&mut self, portal: &SpreadPortal, value: &SequenceValue) -> Result<(), Failure> {
+    pub(super) async fn execute_set_sequence(&mut self, portal: &SpreadPortal, setting: &Setting) -> Result<(), Failure> {
         self.settle_order().await?;
-        let set = self.set_on_shards(value).await?;
-        let at = self.link_home().await?;
         let statement = &portal.prepared.statement;
-        if set {
-            self.queue_extended(at, (returning(value).as_bytes(), &[], &portal.tail), true);
-        } else {
+        let answer = match setting {
+            Setting::Known(value) => self.set_on_shards(value).await?.then(|| returning(value)),
+            Setting::Computed(plan) => {
+                let text = statement.text.clone();
+                Some(self.set_computed((&text, plan), Some((&portal.prepared, &portal.tail))).await?)
+            }
+        };
+        let at = self.link_home().await?;
+        match answer {
+            Some(answer) => self.queue_extended(at, (answer.as_bytes(), &[], &without_values(&portal.tail)), true),
             // Asking has closed the portal.
-            self.queue_extended(at, (&statement.text, &statement.types, &portal.tail), true);
+            None => self.queue_extended(at, (&statement.text, &statement.types, &portal.tail), true),
         }
         self.relay_or_fail(at).await
     }
 
     /// Sets a sharded table's sequence on every shard; false: it is none, or PostgreSQL will not have the value.
-    async fn set_on_shards(&mut self, value: &SequenceValue) -> Result<bool, Failure> {
+    pub(super) async fn set_on_shards(&mut self, value: &SequenceValue) -> Result<bool, Failure> {
         let Some(found) = self.find_sequence(&value.name).await?.filter(|_| value.value >= 1) else { return Ok(false) };
         if !self.is_sharded(&found) {
             return Ok(false);

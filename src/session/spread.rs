@@ -45,7 +45,7 @@ impl Session {
             Route::Gather(plan) => self.gather(text, plan, access).await,
             Route::Each { .. } | Route::Split(_) | Route::Feed(_) => self.spread_write(text, route).await,
             Route::Copy(plan) => self.copy_over(text, plan, access).await,
-            Route::Sequence(value) => self.set_sequence(text, value).await,
+            Route::Sequence(setting) => self.set_sequence(text, setting).await,
             Route::Home | Route::Any | Route::One(_) => Ok(()),
         }
     }
@@ -94,7 +94,7 @@ impl Session {
                 self.settle_order().await?;
                 self.copy_over(&portal.prepared.statement.text, plan, portal.access).await
             }
-            Route::Sequence(value) => self.execute_set_sequence(portal, value).await,
+            Route::Sequence(setting) => self.execute_set_sequence(portal, setting).await,
             Route::Home | Route::Any | Route::One(_) => Ok(()),
         }
     }

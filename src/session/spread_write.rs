@@ -341,7 +341,7 @@ pub(super) fn summed(answers: &[Part]) -> String {
 }
 
 /// Bind's tail without formats and values of parameters.
-fn without_values(tail: &[u8]) -> Bytes {
+pub(super) fn without_values(tail: &[u8]) -> Bytes {
     let mut out = BytesMut::from(&[0_u8, 0, 0, 0][..]);
     out.extend_from_slice(tail.get(from_client::values_end(tail)..).unwrap_or_default());
     out.freeze()

@@ -82,6 +82,7 @@ const TESTS: &[(&str, Test)] = &[
     ("locks::only_what_is_answered_is_locked", locks::only_what_is_answered_is_locked),
     ("locks::every_job_is_taken_once", locks::every_job_is_taken_once),
     ("sequences::numbers_stay_apart", sequences::numbers_stay_apart),
+    ("sequences::values_are_computed", sequences::values_are_computed),
     ("sequences::what_mixes_numbers_is_refused", sequences::what_mixes_numbers_is_refused),
     ("hints::hints_choose_the_shard", hints::hints_choose_the_shard),
     ("hints::explain_route_tells", hints::explain_route_tells),

@@ -56,6 +56,49 @@ pub(crate) fn numbers_stay_apart(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
+/// What frameworks send after rows have been loaded: each shard goes on above the highest number on any.
+pub(crate) fn values_are_computed(fixture: &Fixture) -> Result<()> {
+    let cluster = fixture.cluster()?;
+    let mut client = cluster.connect()?;
+    client.query("create table computed_serial (user_id bigint, id bigserial, primary key (user_id, id))")?;
+    client.query("create table computed_single (id serial primary key)")?;
+    let mut highest = 1000;
+    for sql in [
+        "SELECT setval(pg_get_serial_sequence('\"computed_serial\"','id'), coalesce(max(\"id\"), 1), max(\"id\") IS NOT null) FROM \"computed_serial\";",
+        "select setval('computed_serial_id_seq', (select max(id) from computed_serial))",
+        "select setval('computed_serial_id_seq', max(id)) from computed_serial",
+        "select setval('public.computed_serial_id_seq'::regclass, coalesce((select max(id) + 1 from computed_serial), 1), false)",
+        "select pg_catalog.setval('computed_serial_id_seq', greatest(max(id), 7), true) as done from computed_serial where user_id > 0",
+    ] {
+        for wire in [false, true] {
+            // All rows on one shard, which is another one each time.
+            highest += 10_000;
+            client.query(&format!("insert into computed_serial select {highest}, n from generate_series({highest} - 9, {highest}) n"))?;
+            let expected = highest + i64::from(sql.contains("+ 1"));
+            if wire {
+                let rows = extended(&mut client, sql.trim_end_matches(';'))?;
+                ensure!(rows == [expected.to_be_bytes().to_vec()], "{sql}: {rows:?}");
+            } else {
+                ensure!(client.value(sql)? == expected.to_string(), "{sql}");
+            }
+            let drawn = drawn(&mut client, "computed_serial", highest + 1, &mut BTreeSet::new())?;
+            ensure!(*drawn.first().context("nothing drawn")? <= highest + 1024, "{sql}: {drawn:?}");
+            client.query("delete from computed_serial")?;
+        }
+    }
+    // With a transaction, without rows, and of a table that is not sharded.
+    client.query("begin")?;
+    client.query("insert into computed_serial values (1, 500000)")?;
+    client.query("select setval('computed_serial_id_seq', (select max(id) from computed_serial))")?;
+    client.query("insert into computed_serial (user_id) values (2), (3), (4), (5), (6), (7)")?;
+    client.query("commit")?;
+    ensure!(client.value("select count(*) from computed_serial where id > 500000")? == "6");
+    client.query("insert into computed_single values (77)")?;
+    ensure!(client.value("select setval(pg_get_serial_sequence('computed_single', 'id'), max(id)) from computed_single")? == "77");
+    ensure!(client.value("insert into computed_single default values returning id")? == "78");
+    Ok(())
+}
+
 /// What would mix the shards' numbers, or cannot be known, is refused.
 pub(crate) fn what_mixes_numbers_is_refused(fixture: &Fixture) -> Result<()> {
     let cluster = fixture.cluster()?;
@@ -70,10 +113,10 @@ pub(crate) fn what_mixes_numbers_is_refused(fixture: &Fixture) -> Result<()> {
         "alter table mixed_identity alter column id restart with 7",
         "alter table mixed_identity alter column id set increment by 1",
         "alter table mixed_identity alter column id set start with 7",
-        "select setval('mixed_serial_id_seq', max(id)) from mixed_serial",
-        "select setval('mixed_serial_id_seq', (select max(id) from mixed_serial))",
         "select setval('mixed_serial_id_seq', 4), setval('mixed_serial_id_seq', 5)",
-        "select setval(pg_get_serial_sequence('mixed_serial', 'id'), 4)",
+        "select setval('mixed_serial_id_seq', 4) + 1",
+        "select setval(relname::regclass, 4) from pg_class where relname = 'mixed_serial_id_seq'",
+        "select setval('mixed_serial_id_seq', n) from generate_series(1, 2) n",
         "select currval('mixed_serial_id_seq')",
         "select lastval()",
         "insert into mixed_serial values (1, lastval())",

@@ -1,5 +1,5 @@
 # What a person types. Each target installs what is missing first (scripts/setup).
-.PHONY: help demo dev test soak regression fuzz bench lint unit drivers
+.PHONY: help demo dev test soak regression fuzz bench bench-moves lint unit drivers
 
 help:
 	@echo "make demo   a cluster of four shards, filled and loaded; a fifth comes and goes; taken down again"
@@ -9,6 +9,7 @@ help:
 	@echo "make regression   PostgreSQL's own regression scripts, fetched by apt, on a plain server and on four shards"
 	@echo "make fuzz   every decoder, the tokenizer and the planner against random input, ten minutes each"
 	@echo "make bench  direct PostgreSQL, PgBouncer and Shardyard side by side"
+	@echo "make bench-moves   a move's copy against COPY through a pipe, and what its guards cost writers"
 	@echo "make lint   format and lints only"
 
 demo:
@@ -41,6 +42,10 @@ fuzz:
 bench:
 	@scripts/setup server bench
 	@scripts/bench
+
+bench-moves:
+	@scripts/setup server
+	@python3 -B benches/moves.py
 
 lint:
 	cargo fmt --check

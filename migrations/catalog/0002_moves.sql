@@ -8,8 +8,8 @@ create sequence shardyard.incarnation as integer;
 
 -- seen_version: every statement that a client sends from now on is routed by at least this map.
 -- acknowledged_version: moreover no statement that was routed by an older map is running any more in this proxy.
--- settled_version: moreover no transaction is open that began under an older map and has touched a shard of a wave that moves,
--- or, while there is a gate, has run a definition or written a reference table.
+-- settled_version: no statement that may write is running that was routed by an older map, and no transaction is open that began under one
+-- and has touched a shard of a wave that moves, or, while there is a gate, has run a definition or written a reference table.
 alter table shardyard.proxy
     alter column incarnation type integer,
     add column seen_version bigint not null default 0,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -24,6 +25,8 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct CancelSlot {
     state: Mutex<SlotState>,
     settled: Notify,
+    /// For a client that waits without a server.
+    cancelled: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -59,8 +62,14 @@ impl CancelSlot {
         }
     }
 
+    /// Returns at the next cancel from now on. Cancel safe.
+    pub fn cancelled(&self) -> Notified<'_> {
+        self.cancelled.notified()
+    }
+
     /// Cancels whatever servers do for this client.
     pub async fn cancel(&self) {
+        self.cancelled.notify_waiters();
         let busy = {
             let mut state = self.state.lock();
             state.in_flight += 1;

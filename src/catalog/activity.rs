@@ -27,6 +27,8 @@ pub struct Slot {
     touched: AtomicU64,
     /// The transaction has run a definition or written a reference table.
     everywhere: AtomicBool,
+    /// The running statement belongs to no transaction and writes nothing: no switch waits for it.
+    reads_only: AtomicBool,
 }
 
 /// How far this process has followed the catalog.
@@ -36,7 +38,8 @@ pub struct Standing {
     pub seen: MapVersion,
     /// No statement that was routed by an older map is running.
     pub acknowledged: MapVersion,
-    /// Moreover no transaction is open that began under an older map and has touched what moves.
+    /// No statement that may write is running that was routed by an older map, and no transaction is open that began under one and has
+    /// touched what moves. Reads that stand alone do not count: they may take longer than writers can wait for a switch.
     pub settled: MapVersion,
 }
 
@@ -64,9 +67,12 @@ impl Activity {
         let mut slots = self.slots.lock();
         slots.retain(is_held);
         for slot in slots.iter() {
-            if let Some(running) = slot.running.load(Ordering::SeqCst).checked_sub(1) {
-                acknowledged = acknowledged.min(running);
+            let running = slot.running.load(Ordering::SeqCst).checked_sub(1).unwrap_or(version);
+            acknowledged = acknowledged.min(running);
+            if slot.reads_only.load(Ordering::SeqCst) {
+                continue;
             }
+            settled = settled.min(running);
             if let Some(opened) = slot.opened.load(Ordering::Acquire).checked_sub(1) {
                 let touched = slot.touched.load(Ordering::Relaxed) & concerned != 0;
                 if touched || gated && slot.everywhere.load(Ordering::Relaxed) {
@@ -74,7 +80,7 @@ impl Activity {
                 }
             }
         }
-        Standing { seen: map.version, acknowledged: MapVersion(acknowledged), settled: MapVersion(settled.min(acknowledged)) }
+        Standing { seen: map.version, acknowledged: MapVersion(acknowledged), settled: MapVersion(settled) }
     }
 }
 
@@ -89,7 +95,21 @@ fn bit(shard: ShardId) -> u64 {
 impl Slot {
     /// A statement is about to be routed by the map of this version. To be followed by a look at which version is the newest.
     pub(crate) fn run(&self, version: MapVersion) {
+        if self.is_read_only() {
+            self.reads_only.store(false, Ordering::SeqCst);
+        }
         self.running.store(version.0 + 1, Ordering::SeqCst);
+    }
+
+    /// Whether what runs from now on, up to the next statement, stands alone and writes nothing. After `false` the newest version is to be
+    /// looked at again: until now nobody has waited for what runs here.
+    pub fn read_only(&self, reads_only: bool) {
+        self.reads_only.store(reads_only, Ordering::SeqCst);
+    }
+
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.reads_only.load(Ordering::Relaxed)
     }
 
     /// No statement is running.

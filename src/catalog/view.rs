@@ -92,12 +92,18 @@ impl View {
         let mut version = self.map_version();
         loop {
             slot.run(version);
-            let newest = MapVersion(self.map_version.load(Ordering::SeqCst));
+            let newest = self.newest();
             if newest == version {
                 return version;
             }
             version = newest;
         }
+    }
+
+    /// As [`View::map_version`], for those who have just written down what they do by it.
+    #[must_use]
+    pub fn newest(&self) -> MapVersion {
+        MapVersion(self.map_version.load(Ordering::SeqCst))
     }
 
     /// Tells of each new map.

@@ -62,19 +62,43 @@ pub async fn ask(server: &mut ServerConnection, sql: &str) -> Result<(), AskErro
 pub async fn ask_value(server: &mut ServerConnection, sql: &str) -> Result<Option<String>, AskError> {
     to_server::query(&mut server.output, sql.as_bytes());
     server.expect(Reply::Query, true);
-    let rows = collect(server).await?;
-    let mut rest = rows.as_ref();
+    Ok(first_value(&collect(server).await?))
+}
+
+/// As [`ask_value`], in the middle of a batch of the extended protocol: its transaction stays open, and the client's unnamed statement and
+/// portal are left alone.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn ask_value_in_batch(server: &mut ServerConnection, sql: &str) -> Result<Option<String>, AskError> {
+    const NAME: &[u8] = b"shardyard_asks";
+    let out = &mut server.output;
+    to_server::parse(out, NAME, sql.as_bytes(), &[]);
+    to_server::bind(out, NAME, NAME, &[0; 6]);
+    to_server::execute(out, NAME, 0);
+    to_server::close_portal(out, NAME);
+    to_server::close_statement(out, NAME);
+    to_server::flush(out);
+    for reply in [Reply::Parse(None, 0), Reply::Bind, Reply::Execute, Reply::Close, Reply::Close] {
+        let kept = reply == Reply::Execute;
+        server.expect(reply, kept);
+    }
+    Ok(first_value(&collect(server).await?))
+}
+
+fn first_value(rows: &[u8]) -> Option<String> {
+    let mut rest = rows;
     while let Ok(Some(frame)) = frame::peek(rest) {
         let Some((message, others)) = rest.split_at_checked(frame.bytes) else { break };
         if frame.tag == b'D' {
             let mut reader = Reader::new(message.get(frame::HEADER_BYTES + 2..).unwrap_or_default());
             let length = reader.i32().ok().and_then(|length| usize::try_from(length).ok());
             let value = length.and_then(|length| reader.bytes(length).ok());
-            return Ok(value.map(|value| String::from_utf8_lossy(value).into_owned()));
+            return value.map(|value| String::from_utf8_lossy(value).into_owned());
         }
         rest = others;
     }
-    Ok(None)
+    None
 }
 
 /// Waits until nothing is expected any more; replies are thrown away.

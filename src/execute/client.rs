@@ -4,6 +4,7 @@ use std::io;
 
 use bytes::BytesMut;
 
+use crate::execute::relay::poll_watch_client;
 use crate::net::Stream;
 
 /// A buffer larger than this is given back once it is empty.
@@ -11,6 +12,12 @@ const KEPT_BYTES: usize = 16 * 1024;
 
 /// Kept of an empty buffer while the client is idle: a short reply fits.
 const IDLE_BYTES: usize = 512;
+
+/// Returns when the client has left; takes in what it sends ahead. Cancel safe.
+pub async fn left(client: &mut ClientIo) {
+    // It only ever returns with an error: nothing was asked for.
+    let _ = std::future::poll_fn(|context| poll_watch_client(context, client)).await;
+}
 
 /// A client's stream with its buffers.
 #[derive(Debug)]

@@ -19,8 +19,10 @@ pub(crate) const LOCK_CLASS: i32 = 1_398_361_427;
 /// Sorts behind every name that people give, so that the guard sees the row as it will be written.
 const GUARD: &str = "~~shardyard_guard";
 const TRUNCATE_GUARD: &str = "~~shardyard_truncate";
-/// A lock that is asked for is in the way of those who come after, so it is given up soon and asked for longer the next time.
-const LOCK_TIMEOUT_MS: u64 = 50;
+/// A lock that is asked for is in the way of all who come after, so at first it is asked for so briefly that nobody notices. Where it is never
+/// free for a moment, it is asked for longer and longer.
+const LOCK_TIMEOUT_MS: u64 = 5;
+const BRIEF_TRIES: u32 = 100;
 const LOCK_TIMEOUT_MS_MAX: u64 = 2_000;
 /// Open transactions are waited for this long at a time, so that the operator's wish is seen.
 const WRITERS_PATIENCE_MS: u64 = 5_000;
@@ -118,13 +120,14 @@ pub(crate) async fn arm(link: &mut Link, waves: &[(i32, &BucketSet)], buckets: u
     wait_for_writers(link, tables).await
 }
 
-/// Waits until every transaction that now holds a lock for writing on one of the tables has ended. Blocks nobody.
+/// Waits until every transaction that now holds a lock for writing on one of the tables has ended. Blocks nobody. What VACUUM, ANALYZE and
+/// the making of an index hold is no writer's.
 async fn wait_for_writers(link: &Link, tables: &[Table]) -> Result<(), StepError> {
     let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
     let select = "select distinct virtualtransaction from pg_catalog.pg_locks
                   where locktype = 'relation' and granted and relation = any ($1)
                     and database = (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())
-                    and mode not in ('AccessShareLock', 'RowShareLock') and pid is distinct from pg_catalog.pg_backend_pid()";
+                    and mode not in ('AccessShareLock', 'RowShareLock', 'ShareUpdateExclusiveLock') and pid is distinct from pg_catalog.pg_backend_pid()";
     let mut first: Option<HashSet<String>> = None;
     for _ in 0..WRITERS_PATIENCE_MS / WRITERS_POLL_MS {
         let rows = link.client().query(select, &[&oids]).await.map_err(doing("waiting for open transactions"))?;
@@ -150,16 +153,17 @@ pub(crate) async fn remove_all(link: &mut Link, tables: &[Table]) -> Result<(), 
         drop_index(link, table).await?;
     }
     let action = || doing("removing the objects of moves");
-    let mut timeout_ms = LOCK_TIMEOUT_MS;
+    let mut tries = 0;
     loop {
         let transaction = link.begin().await?;
         let drops = objects(&transaction).await?;
-        let outcome = transaction.batch_execute(&format!("set local lock_timeout = {timeout_ms}; {drops}")).await;
+        let outcome = transaction.batch_execute(&format!("set local lock_timeout = {}; {drops}", lock_timeout_ms(tries))).await;
         match outcome {
             Ok(()) => return transaction.commit().await.map_err(action()),
             Err(error) if is_lock_timeout(&error) => {
                 transaction.rollback().await.map_err(action())?;
-                timeout_ms = wait_longer(timeout_ms).await;
+                sleep(Duration::from_millis(lock_timeout_ms(tries) * 4)).await;
+                tries += 1;
             }
             Err(error) => return Err(action()(error)),
         }
@@ -246,7 +250,7 @@ async fn drop_triggers(link: &mut Link, table: &Table) -> Result<(), StepError> 
 /// Changes a table's triggers unless they are already there, or gone.
 async fn with_lock(link: &mut Link, table: &Table, wanted: bool, statements: &str) -> Result<(), StepError> {
     let action = || doing(format!("changing the guard of {}", table.quoted()));
-    let mut timeout_ms = LOCK_TIMEOUT_MS;
+    let mut tries = 0;
     loop {
         let transaction = link.begin().await?;
         let select = "select count(*) from pg_catalog.pg_trigger where tgrelid = $1 and tgname::text = any ($2)";
@@ -254,11 +258,12 @@ async fn with_lock(link: &mut Link, table: &Table, wanted: bool, statements: &st
         if found == if wanted { 2 } else { 0 } {
             return Ok(());
         }
-        match transaction.batch_execute(&format!("set local lock_timeout = {timeout_ms}; {statements}")).await {
+        match transaction.batch_execute(&format!("set local lock_timeout = {}; {statements}", lock_timeout_ms(tries))).await {
             Ok(()) => return transaction.commit().await.map_err(action()),
             Err(error) if is_lock_timeout(&error) => {
                 transaction.rollback().await.map_err(action())?;
-                timeout_ms = wait_longer(timeout_ms).await;
+                sleep(Duration::from_millis(lock_timeout_ms(tries) * 4)).await;
+                tries += 1;
             }
             Err(error) => return Err(action()(error)),
         }
@@ -278,8 +283,8 @@ pub(crate) fn is_lock_timeout(error: &tokio_postgres::Error) -> bool {
     error.code() == Some(&tokio_postgres::error::SqlState::LOCK_NOT_AVAILABLE)
 }
 
-/// Lets the others go on for a while, then asks for twice as long.
-async fn wait_longer(timeout_ms: u64) -> u64 {
-    sleep(Duration::from_millis(timeout_ms * 4)).await;
-    (timeout_ms * 2).min(LOCK_TIMEOUT_MS_MAX)
+/// How long a lock may be asked for after so many tries.
+fn lock_timeout_ms(tries: u32) -> u64 {
+    let longer = tries.saturating_sub(BRIEF_TRIES).min(20);
+    (LOCK_TIMEOUT_MS << longer).min(LOCK_TIMEOUT_MS_MAX)
 }

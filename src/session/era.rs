@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::execute::ask::ask_value;
+use crate::execute::ask::{ask_value, ask_value_in_batch};
 use crate::routing::{Plan, Route, Values};
 use crate::session::Session;
 use crate::session::failure::Failure;
@@ -61,10 +61,18 @@ impl Session {
         if let Some(known) = self.era.as_ref().and_then(|era| era.one_snapshot) {
             return Ok(known);
         }
-        let open = |link: &&mut Link| link.server.status == TransactionStatus::InTransaction && link.server.expected.is_empty();
+        const ISOLATION: &str = "SELECT pg_catalog.current_setting('transaction_isolation')";
+        let in_batch = |link: &Link| link.unsynced && !link.broken && link.server.status == TransactionStatus::Idle;
+        let open = |link: &&mut Link| {
+            link.server.expected.is_empty() && (in_batch(link) || link.server.status == TransactionStatus::InTransaction)
+        };
         // None of them has been asked anything yet: their snapshots are still to come.
         let Some(link) = self.links.iter_mut().find(open) else { return Ok(self.links.iter().any(Link::is_busy)) };
-        let isolation = ask_value(&mut link.server, "SELECT pg_catalog.current_setting('transaction_isolation')").await?;
+        let isolation = if in_batch(link) {
+            ask_value_in_batch(&mut link.server, ISOLATION).await?
+        } else {
+            ask_value(&mut link.server, ISOLATION).await?
+        };
         let one_snapshot = isolation.is_none_or(|isolation| !isolation.starts_with("read"));
         if let Some(era) = &mut self.era {
             era.one_snapshot = Some(one_snapshot);

@@ -135,8 +135,11 @@ impl Session {
         }
         let hint = &self.settings.own.hint;
         let route = plan.route(values, hint, &self.pools.map).ok()?;
-        if self.pools.map.moving.is_some() && self.held(plan, values, &route).is_some() {
-            return None;
+        if self.pools.map.moving.is_some() {
+            if self.held(plan, values, &route).is_some() {
+                return None;
+            }
+            let _ = self.note_reads(plan);
         }
         Some((self.shard_of(&route)?, plan.access(hint)))
     }

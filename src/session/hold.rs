@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
+use crate::execute::client::left;
 use crate::execute::closed;
 use crate::routing::concern::Concern;
 use crate::routing::copy::CopyPlan;
@@ -66,6 +67,12 @@ impl Session {
         loop {
             self.follow_map();
             let (route, access) = self.route_or_home(plan, values)?;
+            if !self.note_reads(plan) {
+                // What the batch has read so far ends before a write goes by another map.
+                Box::pin(self.settle_current()).await?;
+                self.rest();
+                continue;
+            }
             match self.held(plan, values, &route).filter(|_| !patience.is_exhausted()) {
                 Some(held) => Box::pin(self.wait_while_held(plan, held, &mut patience)).await?,
                 None => {
@@ -77,6 +84,19 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Tells those who wait whether what runs now only reads and stands alone: no switch need wait for it. `false`: it did so far, the statement
+    /// does not, and there is a newer map by now, which it has to go by.
+    pub(super) fn note_reads(&self, plan: &Plan) -> bool {
+        if self.pools.map.moving.is_none() || self.map_kept {
+            return true;
+        }
+        let before = self.activity.is_read_only();
+        let reads = plan.access == Access::Read && !self.transaction.is_open() && !self.pinned;
+        let alone = reads && (before || !self.links.iter().any(Link::is_busy));
+        self.activity.read_only(alone);
+        alone || !before || self.shared.view.newest() == self.pools.map.version
     }
 
     /// A transaction that has been on one of a wave's shards since before goes on: the worker waits for it.
@@ -171,8 +191,12 @@ impl Session {
         self.rest();
         let present = self.pools.map.version;
         let mut published = self.shared.view.published();
-        let changed = timeout_at(deadline, published.wait_for(|version| *version != present)).await;
-        Ok(changed.is_ok())
+        let cancelled = self.cancel.slot.cancelled();
+        tokio::select! {
+            changed = timeout_at(deadline, published.wait_for(|version| *version != present)) => Ok(changed.is_ok()),
+            () = cancelled => Err(Failure::plain(SqlState::QUERY_CANCELED, "canceling statement due to user request")),
+            () = left(&mut self.client) => Err(Failure::End(End::Left)),
+        }
     }
 
     /// Whether a statement that a shard refuses can be run again: nothing was done before it that it belongs to.

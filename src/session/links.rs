@@ -189,8 +189,14 @@ impl Session {
         self.close_era();
         // Before the map: a new incarnation comes after a map that is newer than it.
         self.incarnation = self.shared.servers.incarnation();
+        let read_only = self.activity.is_read_only();
         if self.shared.view.begin(&self.activity) != self.pools.map.version {
             self.pools = self.shared.servers.pools(&self.server_user, &self.shared.view.map());
+        }
+        if read_only && !self.links.is_empty() {
+            // Nobody has waited for what its batch has only read: it counts as begun now.
+            self.activity.close();
+            self.links.iter_mut().for_each(|link| link.since = self.pools.map.version);
         }
     }
 

@@ -232,6 +232,7 @@ impl Session {
                 Box::pin(self.check_syntax(text)).await?;
             }
             let (route, access) = routed?;
+            let _ = self.note_reads(plan);
             if let Some(held) = held.filter(|_| !patience.is_exhausted()) {
                 Box::pin(self.wait_while_held(plan, held, &mut patience)).await?;
                 continue;

@@ -58,6 +58,13 @@ pub fn close_statement(out: &mut BytesMut, name: &[u8]) {
     });
 }
 
+pub fn close_portal(out: &mut BytesMut, name: &[u8]) {
+    message(out, b'C', |out| {
+        out.put_u8(b'P');
+        string(out, name);
+    });
+}
+
 pub fn execute(out: &mut BytesMut, portal: &[u8], rows_max: i32) {
     message(out, b'E', |out| {
         string(out, portal);

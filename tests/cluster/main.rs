@@ -138,6 +138,8 @@ const EXCLUSIVE: &[(&str, Test)] = &[
     ("moves::snapshots_do_not_outlive_a_switch", moves::snapshots_do_not_outlive_a_switch),
     ("moves::patience_ends", moves::patience_ends),
     ("moves::shards_come_and_go", moves::shards_come_and_go),
+    ("moves::a_switch_waits_for_no_read", moves::waiting::a_switch_waits_for_no_read),
+    ("moves::held_clients_give_up", moves::waiting::held_clients_give_up),
     ("moves::load::writes_survive_switches", moves::load::writes_survive_switches),
     ("bank::money_survives_kills", bank::money_survives_kills),
     ("resharding::the_audit_notices", resharding::the_audit_notices),
@@ -146,6 +148,7 @@ const EXCLUSIVE: &[(&str, Test)] = &[
     ("resharding::workers_come_too_late", resharding::faults::workers_come_too_late),
     ("resharding::everybody_dies", resharding::faults::everybody_dies),
     ("resharding::without_a_rule_it_goes_wrong", resharding::faults::without_a_rule_it_goes_wrong),
+    ("resharding::a_million_rows_move", resharding::million::a_million_rows_move),
     ("saturation::replies_belong_to_requests", saturation::replies_belong_to_requests),
 ];
 

@@ -1,6 +1,7 @@
 //! Moves as the proxies see them: the test plays the worker and the shards' guards.
 
 pub(crate) mod load;
+pub(crate) mod waiting;
 mod worker;
 
 use std::sync::mpsc;

@@ -12,7 +12,11 @@ use serde_json::Value;
 use crate::connection::Connection;
 use crate::dsn::Dsn;
 
-pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_shardyard");
+/// The program under test: the one that was built with the tests, or, to measure, the one that `SHARDYARD_PROGRAM` names.
+pub(crate) fn program() -> PathBuf {
+    std::env::var_os("SHARDYARD_PROGRAM").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_shardyard")), PathBuf::from)
+}
+
 pub(crate) const SHARDS: usize = 4;
 
 pub(crate) struct Cluster {
@@ -97,7 +101,7 @@ impl Cluster {
             let name = path.file_name().context("a file without a name")?.to_string_lossy().into_owned();
             std::fs::write(folder.path().join(&name), edit(&name, listening))?;
         }
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(program());
         command.arg("serve").arg("--config").arg(folder.path()).envs(environment.iter().copied());
         let log = std::fs::File::create(folder.path().join("log"))?;
         let process = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
@@ -127,7 +131,7 @@ impl Cluster {
 
     /// Declares that a table that is to be made is sharded by this column.
     pub(crate) fn shard_table(&self, table: &str, key: &str) -> Result<()> {
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(program());
         command.args(["table", "shard", table, "--key", key, "--local-unique", "--config"]).arg(&self.config);
         let output = command.stdin(Stdio::null()).output()?;
         anyhow::ensure!(output.status.success(), "{table}: {}", String::from_utf8_lossy(&output.stderr));
@@ -198,7 +202,7 @@ impl Drop for Proxy {
 
 fn run(arguments: &[&str], folder: &Path) -> Result<String> {
     let output =
-        Command::new(PROGRAM).args(arguments).arg("--dir").arg(folder).stdin(Stdio::null()).output().context("starting shardyard")?;
+        Command::new(program()).args(arguments).arg("--dir").arg(folder).stdin(Stdio::null()).output().context("starting shardyard")?;
     // "status" fails where something does not run, and says what.
     if !output.status.success() && arguments.get(1) != Some(&"status") {
         bail!("shardyard {} failed: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));

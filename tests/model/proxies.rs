@@ -89,7 +89,7 @@ impl Protocol {
         let proxy = &state.proxies[at];
         let own = |statement: &Statement| usize::from(statement.proxy) == at;
         let older = |sent: Sent| sent.incarnation == proxy.incarnation && sent.map.version < proxy.map.version;
-        let runs = state.statements().any(|(_, statement)| {
+        let running = |statement: Statement| {
             own(&statement)
                 && match statement.stage {
                     Stage::Sent(sent) | Stage::Half { sent, .. } | Stage::SentAgain { sent, .. } | Stage::Written { sent, .. } => {
@@ -98,7 +98,10 @@ impl Protocol {
                     Stage::Waiting(_) => self.broken == Some(Broken::HeldCountsAsRunning) && proxy.map.holds_since().is_some(),
                     Stage::Between { .. } | Stage::Done(_) => false,
                 }
-        });
+        };
+        let runs = state.statements().any(|(_, statement)| running(statement));
+        // A switch waits for no read that stands alone.
+        let writes = state.statements().any(|(_, statement)| running(statement) && !matches!(statement.kind, Kind::Read | Kind::Scatter));
         let open = state.statements().any(|(_, statement)| {
             own(&statement)
                 && match statement.stage {
@@ -109,7 +112,7 @@ impl Protocol {
                 }
         });
         let acknowledged = if runs { row.acknowledged } else { proxy.map.version };
-        let settled = if runs || open { row.settled } else { proxy.map.version };
+        let settled = if writes || open { row.settled } else { proxy.map.version };
         Row { seen: proxy.map.version, acknowledged, settled }
     }
 

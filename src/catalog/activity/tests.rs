@@ -65,3 +65,20 @@ fn a_definition_counts_while_there_is_a_gate() {
     assert_eq!(activity.standing(&map(7, None)), standing(7, 7));
     assert_eq!(activity.standing(&map(7, Some(Gate::Ddl))), standing(7, 5));
 }
+
+#[test]
+fn a_switch_waits_for_no_read() {
+    let activity = Activity::default();
+    let slot = activity.slot();
+    slot.run(MapVersion(5));
+    slot.read_only(true);
+    slot.touch(ShardId(1), MapVersion(5));
+    assert_eq!(activity.standing(&map(7, None)), standing(5, 7));
+    // A write behind it, in the same batch.
+    slot.read_only(false);
+    assert_eq!(activity.standing(&map(7, None)), standing(5, 5));
+    slot.read_only(true);
+    slot.close();
+    slot.run(MapVersion(6));
+    assert_eq!(activity.standing(&map(7, None)), standing(6, 6));
+}

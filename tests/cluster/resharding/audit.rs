@@ -11,7 +11,7 @@ use crate::resharding::history::{Change, Outcome, Write};
 use crate::resharding::load::Load;
 use crate::resharding::placement;
 use crate::resharding::stage::{Stage, lock};
-use crate::resharding::{USERS, WRITERS};
+use crate::resharding::{MARKED, Scale};
 use crate::shardyard::eventually;
 
 /// Tables and their keys.
@@ -75,11 +75,11 @@ pub(crate) fn check_now(stage: &Stage, load: &Load) -> Result<Report> {
     placement::check(stage, TABLES)?;
     let writes = lock(&load.writes);
     let rows = Rows::read(stage)?;
-    rows.check_entries(&writes)?;
+    rows.check_entries(&writes, load.scale)?;
     rows.check_notes(&writes)?;
     rows.check_names(&writes)?;
-    rows.check_marks(&writes)?;
-    ensure!(rows.shifted.len() == usize::try_from(USERS)?, "{} pairs are there", rows.shifted.len());
+    rows.check_marks(&writes, load.scale)?;
+    ensure!(rows.shifted.len() == usize::try_from(load.scale.users)?, "{} pairs are there", rows.shifted.len());
     ensure!(rows.shifted.values().all(|amounts| amounts.len() == 2 && amounts.iter().sum::<i64>() == 0), "a pair is not even");
     check_shifts(&rows, &writes)?;
     let count = |outcome| writes.iter().filter(|write| write.outcome == outcome).count();
@@ -142,8 +142,8 @@ impl Rows {
         Ok(rows)
     }
 
-    fn check_entries(&self, writes: &[Write]) -> Result<()> {
-        let mut due: BTreeMap<i64, i64> = (1..=USERS).map(|user| (user, 0)).collect();
+    fn check_entries(&self, writes: &[Write], scale: Scale) -> Result<()> {
+        let mut due: BTreeMap<i64, i64> = (1..=scale.users).map(|user| (user, 0)).collect();
         let mut known = 0;
         for write in writes {
             let (Change::Payment { amount } | Change::Deposit { amount }) = write.change else { continue };
@@ -200,10 +200,10 @@ impl Rows {
     }
 
     /// Every mark of a client was counted as often as every other, and as often as it was acknowledged, or may have been.
-    fn check_marks(&self, writes: &[Write]) -> Result<()> {
-        for client in 0..WRITERS {
+    fn check_marks(&self, writes: &[Write], scale: Scale) -> Result<()> {
+        for client in 0..scale.writers {
             let marks = self.marks.get(&i64::try_from(client)?).context("a client has no marks")?;
-            ensure!(marks.len() == usize::try_from(USERS)?, "client {client} has marks of {} users", marks.len());
+            ensure!(marks.len() == usize::try_from(MARKED)?, "client {client} has marks of {} users", marks.len());
             let first = marks.values().next().context("no marks")?;
             ensure!(first.len() == 1 && marks.values().all(|counts| counts == first), "client {client}'s marks differ: {marks:?}");
             let told = |outcome| {

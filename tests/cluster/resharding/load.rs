@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -12,11 +12,8 @@ use crate::differential::generate::random::Random;
 use crate::resharding::client::{extended, judge};
 use crate::resharding::history::{Change, Outcome, Write};
 use crate::resharding::stage::{Stage, lock};
-use crate::resharding::{READERS, USERS, WRITERS};
+use crate::resharding::{MARKED, SMALL, Scale};
 use crate::shardyard::eventually;
-
-/// A writer thinks between two writes, so that latencies show the moves and not the processors.
-const PAUSE: Duration = Duration::from_millis(4);
 
 /// What clients may be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +26,9 @@ pub(crate) enum Tolerance {
 pub(crate) struct Load<'a> {
     stage: &'a Stage,
     tolerance: Tolerance,
+    pub(crate) scale: Scale,
+    /// Users that every second write is of, if there are any.
+    favoured: RwLock<Vec<i64>>,
     stop: AtomicBool,
     pub(crate) writes: Mutex<Vec<Write>>,
     pub(crate) reads: AtomicU64,
@@ -45,6 +45,11 @@ pub(crate) fn elapsed() -> Duration {
 impl<'a> Load<'a> {
     /// Lays the tables and fills them.
     pub(crate) fn new(stage: &'a Stage, tolerance: Tolerance) -> Result<Self> {
+        Self::sized(stage, tolerance, SMALL)
+    }
+
+    /// The same for more clients and users. Fixed rows beyond the first are the caller's to make.
+    pub(crate) fn sized(stage: &'a Stage, tolerance: Tolerance, scale: Scale) -> Result<Self> {
         stage.command(&["table", "shard", "names", "--key", "name"])?;
         let mut client = stage.connect(0)?;
         for sql in [
@@ -61,11 +66,13 @@ impl<'a> Load<'a> {
         }
         eventually(Duration::from_secs(5), || stage.connect(1)?.query("select from names where name = 'x'").map(drop))?;
         client.query("begin")?;
-        for user in 1..=USERS {
+        for user in 1..=scale.users {
             client.query(&format!("insert into accounts values ({user}, 0)"))?;
             client.query(&format!("insert into pairs values ({user}, 1, 0), ({user}, 2, 0)"))?;
+        }
+        for user in 1..=MARKED {
             client.query(&format!("insert into fixed values ({user}, {user}, repeat('x', {}))", user % 7 * 600))?;
-            let marks: Vec<String> = (0..WRITERS).map(|client| format!("({user}, {client}, 0)")).collect();
+            let marks: Vec<String> = (0..scale.writers).map(|client| format!("({user}, {client}, 0)")).collect();
             client.query(&format!("insert into marks values {}", marks.join(", ")))?;
         }
         client.query("commit")?;
@@ -73,6 +80,8 @@ impl<'a> Load<'a> {
         Ok(Self {
             stage,
             tolerance,
+            scale,
+            favoured: RwLock::default(),
             stop: AtomicBool::new(false),
             writes: Mutex::new(Vec::new()),
             reads: AtomicU64::new(0),
@@ -84,8 +93,9 @@ impl<'a> Load<'a> {
     pub(crate) fn run<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
         self.stop.store(false, Ordering::Relaxed);
         std::thread::scope(|scope| {
-            let writers = (0..WRITERS).map(|client| scope.spawn(move || self.client(client, Self::write_on)));
-            let readers = (0..READERS).map(|client| scope.spawn(move || self.client(WRITERS + client, Self::read_on)));
+            let writers = (0..self.scale.writers).map(|client| scope.spawn(move || self.client(client, Self::write_on)));
+            let readers =
+                (0..self.scale.readers).map(|client| scope.spawn(move || self.client(self.scale.writers + client, Self::read_on)));
             let clients: Vec<_> = writers.chain(readers).collect();
             let acted = act();
             self.stop.store(true, Ordering::Relaxed);
@@ -95,6 +105,19 @@ impl<'a> Load<'a> {
             ends.into_iter().collect::<Result<()>>()?;
             acted
         })
+    }
+
+    /// From now on every second write is of one of these users.
+    pub(crate) fn favour(&self, users: Vec<i64>) {
+        *self.favoured.write().unwrap_or_else(PoisonError::into_inner) = users;
+    }
+
+    fn user(&self, random: &mut Random) -> i64 {
+        let favoured = self.favoured.read().unwrap_or_else(PoisonError::into_inner);
+        if favoured.is_empty() || random.chance(50) {
+            return random.between(1, self.scale.users);
+        }
+        favoured[random.below(favoured.len())]
     }
 
     fn stopped(&self) -> bool {
@@ -130,7 +153,7 @@ impl<'a> Load<'a> {
     fn write_on(&self, client: u64, connection: &mut Connection, random: &mut Random) -> Result<()> {
         let mut notes = Vec::new();
         while !self.stopped() {
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(self.scale.pauses.0);
             let change = match random.below(100) {
                 0..25 => Change::Payment { amount: random.between(-50, 50) },
                 25..40 => Change::Deposit { amount: random.between(1, 50) },
@@ -144,7 +167,7 @@ impl<'a> Load<'a> {
                 88..90 => Change::Marks,
                 _ => Change::Name,
             };
-            let user = if matches!(change, Change::Marks | Change::Name) { 0 } else { random.between(1, USERS) };
+            let user = if matches!(change, Change::Marks | Change::Name) { 0 } else { self.user(random) };
             let number = self.attempt(client, user, change, connection)?;
             if change == Change::Note {
                 let seen = extended(
@@ -176,14 +199,16 @@ impl<'a> Load<'a> {
 
     fn read_on(&self, _client: u64, connection: &mut Connection, random: &mut Random) -> Result<()> {
         while !self.stopped() {
-            std::thread::sleep(PAUSE);
-            let user = random.between(1, USERS);
+            std::thread::sleep(self.scale.pauses.1);
+            let Scale { users, fixed, writers, .. } = self.scale;
+            let user = random.between(1, users.min(fixed));
             let (sql, expected) = match random.below(6) {
-                0 => ("select count(*), sum(value) from fixed".to_owned(), format!("{USERS} {}", USERS * (USERS + 1) / 2)),
-                1 => ("select count(*), sum(amount) from pairs".to_owned(), format!("{} 0", USERS * 2)),
-                2 => {
-                    ("select count(*), count(distinct user_id) from marks".to_owned(), format!("{} {USERS}", USERS * WRITERS.cast_signed()))
-                }
+                0 => ("select count(*), sum(value) from fixed".to_owned(), format!("{fixed} {}", fixed * (fixed + 1) / 2)),
+                1 => ("select count(*), sum(amount) from pairs".to_owned(), format!("{} 0", users * 2)),
+                2 => (
+                    "select count(*), count(distinct user_id) from marks".to_owned(),
+                    format!("{} {MARKED}", MARKED * writers.cast_signed()),
+                ),
                 3 => {
                     let balance = "select (select balance from accounts a where a.user_id = U) -
                                    (select coalesce(sum(amount), 0) from entries e where e.user_id = U)";
@@ -245,7 +270,9 @@ fn make(connection: &mut Connection, write: &Write) -> Result<(), (Outcome, anyh
         }
         Change::Marks => alone(
             connection.query(&format!("update marks set count = count + 1 where client = {client} returning user_id")).and_then(|rows| {
-                right(i64::try_from(rows.len())? == USERS, || format!("{} marks of client {client} were changed, not {USERS}", rows.len()))
+                right(i64::try_from(rows.len())? == MARKED, || {
+                    format!("{} marks of client {client} were changed, not {MARKED}", rows.len())
+                })
             }),
         ),
         Change::Name => alone(connection.query(&format!("insert into names values ('name {number}', {client}, {number})")).map(drop)),

@@ -6,9 +6,11 @@ mod client;
 pub(crate) mod faults;
 mod history;
 mod load;
+pub(crate) mod million;
 mod pauses;
 mod placement;
 mod stage;
+mod windows;
 
 use std::time::{Duration, Instant};
 
@@ -21,10 +23,22 @@ use crate::resharding::pauses::Pauses;
 use crate::resharding::placement::{Placement, moved};
 use crate::resharding::stage::Stage;
 
-/// Users whose rows are written; each has an account, two halves of a pair, a fixed value and a mark for each writer.
-const USERS: i64 = 200;
-const WRITERS: u64 = 6;
-const READERS: u64 = 2;
+/// How many clients do what to how many rows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scale {
+    /// Users whose rows are written; each has an account and two halves of a pair.
+    users: i64,
+    /// Rows that stay as they are, of users from 1 on.
+    fixed: i64,
+    writers: u64,
+    readers: u64,
+    /// What a writer and a reader think between two statements, so that latencies show the moves and not the processors.
+    pauses: (Duration, Duration),
+}
+
+const SMALL: Scale = Scale { users: 200, fixed: 200, writers: 6, readers: 2, pauses: (Duration::from_millis(4), Duration::from_millis(4)) };
+/// Users that have a mark for each writer, and a fixed value of some length.
+const MARKED: i64 = 200;
 /// Before, between and after the moves.
 const QUIET: Duration = Duration::from_secs(2);
 /// How long one move may take on a busy machine.

@@ -10,18 +10,28 @@ use crate::resharding::load::Load;
 use crate::resharding::stage::lock;
 
 /// Sorted.
-struct Times(Vec<Duration>);
+pub(crate) struct Times(Vec<Duration>);
 
 impl Times {
-    fn at(&self, thousandths: usize) -> f64 {
+    pub(crate) fn new(mut times: Vec<Duration>) -> Self {
+        times.sort_unstable();
+        Self(times)
+    }
+
+    pub(crate) fn quantile(&self, thousandths: usize) -> Duration {
         let last = self.0.len().saturating_sub(1);
-        self.0.get(last * thousandths / 1000).map_or(0.0, |time| time.as_secs_f64() * 1000.0)
+        self.0.get((last * thousandths).div_ceil(1000)).copied().unwrap_or_default()
+    }
+
+    fn at(&self, thousandths: usize) -> f64 {
+        self.quantile(thousandths).as_secs_f64() * 1000.0
     }
 }
 
 impl fmt::Display for Times {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} writes, p50 {:.1} p99 {:.1} max {:.1} ms", self.0.len(), self.at(500), self.at(990), self.at(1000))
+        let (count, median) = (self.0.len(), self.at(500));
+        write!(f, "{count}, p50 {median:.1} p99 {:.1} p99.9 {:.1} max {:.1} ms", self.at(990), self.at(999), self.at(1000))
     }
 }
 
@@ -39,9 +49,7 @@ impl Pauses {
             let within = writes
                 .iter()
                 .filter(|write| write.outcome == Outcome::Acknowledged && write.began + write.took >= from && write.began <= to);
-            let mut times: Vec<Duration> = within.filter(|write| wanted(write.user)).map(|write| write.took).collect();
-            times.sort_unstable();
-            Times(times)
+            Times::new(within.filter(|write| wanted(write.user)).map(|write| write.took).collect())
         };
         Self {
             moving: times(&|user| moving.contains(&user)),

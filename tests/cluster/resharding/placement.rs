@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result, ensure};
 
 use crate::connection::Connection;
-use crate::resharding::USERS;
 use crate::resharding::stage::Stage;
+
+/// Users whose buckets are known: all that are written.
+const USERS: i64 = 2_000;
 
 pub(crate) struct Placement {
     /// By bucket, the owner's name.
@@ -32,6 +34,11 @@ impl Placement {
 
     pub(crate) fn owner(&self, bucket: usize) -> Option<&str> {
         self.owners.get(bucket).map(String::as_str)
+    }
+
+    pub(crate) fn bucket_of(&self, user: i64) -> Result<usize> {
+        let bucket = usize::try_from(user - 1).ok().and_then(|at| self.user_buckets.get(at));
+        bucket.copied().with_context(|| format!("the bucket of user {user} is not known"))
     }
 
     pub(crate) fn shards(&self) -> BTreeSet<&str> {

@@ -14,7 +14,7 @@ use crate::connection::Connection;
 use crate::dsn::Dsn;
 use crate::plain;
 use crate::resharding::{MOVE_PATIENCE, wait_for_move};
-use crate::shardyard::{Cluster, PROGRAM, Proxy, eventually};
+use crate::shardyard::{Cluster, Proxy, eventually, program};
 
 /// How long a process may take to answer after it was started again.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -126,7 +126,7 @@ impl Stage {
 
     /// One of the program's commands, on this cluster's configuration.
     pub(crate) fn command(&self, arguments: &[&str]) -> Result<()> {
-        let output = Command::new(PROGRAM).args(arguments).arg("--config").arg(self.cluster.config()).stdin(Stdio::null()).output()?;
+        let output = Command::new(program()).args(arguments).arg("--config").arg(self.cluster.config()).stdin(Stdio::null()).output()?;
         ensure!(output.status.success(), "shardyard {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
         Ok(())
     }
@@ -216,7 +216,7 @@ impl Stage {
         match victim {
             Victim::Worker => {
                 let log = std::fs::File::options().create(true).append(true).open(self.faults.path().join("worker.log"))?;
-                let mut command = Command::new(PROGRAM);
+                let mut command = Command::new(program());
                 command.arg("worker").arg("--config").arg(self.cluster.config()).env("SHARDYARD_FAULT_DIR", folder);
                 *lock(&self.worker) = Some(command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?);
             }

@@ -126,7 +126,8 @@ impl Session {
 
     async fn serve(&mut self, idle: &AtomicBool) -> Result<(), End> {
         loop {
-            if !self.express().await? {
+            let short = self.express().await?;
+            if !short {
                 // On the heap, because the work's future takes kilobytes and an idle client should not.
                 Box::pin(self.messages()).await?;
             }
@@ -140,6 +141,10 @@ impl Session {
                 Box::pin(self.enter_again()).await?;
             }
             self.rest();
+            if short && !self.client.input.is_empty() {
+                // It has come while the reply was relayed.
+                continue;
+            }
             idle.store(self.links.is_empty() && !self.transaction.is_open() && !self.batch.is_open(), Ordering::Relaxed);
             let more = match self.listening {
                 None => self.client.receive().await.map_err(|_| End::Left)?,

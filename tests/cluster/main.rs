@@ -101,6 +101,7 @@ const TESTS: &[(&str, Test)] = &[
     ("sessions::changed_tables_are_prepared_anew", sessions::changed_tables_are_prepared_anew),
     ("sessions::tables_changed_unseen_are_no_error", sessions::tables_changed_unseen_are_no_error),
     ("sessions::cancel_hits_its_own_query", sessions::cancel_hits_its_own_query),
+    ("sessions::requests_need_not_wait", sessions::requests_need_not_wait),
     ("sessions::pinned_state_stays", sessions::pinned_state_stays),
     ("sessions::unfinished_work_is_undone", sessions::unfinished_work_is_undone),
     ("sessions::malformed_messages_end_the_connection", sessions::malformed_messages_end_the_connection),

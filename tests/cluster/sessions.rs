@@ -267,6 +267,23 @@ pub(crate) fn unfinished_work_is_undone(fixture: &Fixture) -> Result<()> {
     Ok(())
 }
 
+/// A request that arrives while the reply to the one before is on its way is answered without a further one.
+pub(crate) fn requests_need_not_wait(fixture: &Fixture) -> Result<()> {
+    let mut client = fixture.cluster()?.connect()?;
+    client.set_reply_deadline(Duration::from_secs(5))?;
+    let slow = message(b'Q', b"select pg_sleep(0.1)\0");
+    // The second time its plan is known and a connection is open: it goes the short way.
+    for _ in 0..3 {
+        client.send(&slow)?;
+        std::thread::sleep(Duration::from_millis(30));
+        client.send(&slow)?;
+        for which in ["first", "second"] {
+            client.finish_query().with_context(|| format!("the {which} of two"))?;
+        }
+    }
+    Ok(())
+}
+
 /// What is no protocol is answered with 08P01 and the connection's end; others are not disturbed.
 pub(crate) fn malformed_messages_end_the_connection(fixture: &Fixture) -> Result<()> {
     let cluster = fixture.cluster()?;

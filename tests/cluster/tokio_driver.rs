@@ -7,9 +7,12 @@ use tokio_postgres::{Client, NoTls};
 
 use crate::dsn::Dsn;
 
+/// A reply that never comes fails the test.
+const DEADLINE: Duration = Duration::from_secs(120);
+
 pub(crate) fn run(dsn: &Dsn) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let conversation = async {
         let (mut client, connection) = tokio_postgres::connect(&dsn.to_string(), NoTls).await?;
         let mut driver = tokio::task::JoinSet::new();
         driver.spawn(connection);
@@ -23,7 +26,8 @@ pub(crate) fn run(dsn: &Dsn) -> Result<()> {
         cancel(&client).await?;
         client.batch_execute("drop table driver_tokio").await?;
         Ok(())
-    })
+    };
+    runtime.block_on(async { tokio::time::timeout(DEADLINE, conversation).await? })
 }
 
 async fn create(client: &Client) -> Result<()> {

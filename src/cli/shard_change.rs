@@ -58,7 +58,7 @@ async fn begin(cluster: &Cluster, wanted: Wanted, run: &MoveArguments) -> Result
     }
     tell(&planned, &sizes, run.json)?;
     if run.dry_run && !run.json {
-        for Check { name, fault } in &checks {
+        for Check { name, fault, .. } in &checks {
             println!("  check {name}: {}", fault.as_deref().unwrap_or("fine"));
         }
     }

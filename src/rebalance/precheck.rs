@@ -6,7 +6,8 @@ use tokio_postgres::Client;
 
 use crate::backend::ControlRole;
 use crate::backend::health::control_target;
-use crate::catalog::{TableRules, store};
+use crate::catalog::{ConnectError, TableRules, store};
+use crate::net::control::OpenError;
 use crate::rebalance::error::{StepError, doing};
 use crate::rebalance::table::{self, identifier};
 use crate::topology::{Schema, Shard, ShardId};
@@ -17,6 +18,14 @@ pub struct Check {
     pub name: &'static str,
     /// What is wrong and what to do; `None`: it is fine.
     pub fault: Option<String>,
+    /// The server does not answer, which may pass by itself.
+    pub away: bool,
+}
+
+impl Check {
+    fn new(name: &'static str, fault: Option<String>) -> Self {
+        Self { name, fault, away: false }
+    }
 }
 
 /// What is looked at.
@@ -32,8 +41,9 @@ pub struct Precheck<'a> {
 /// # Errors
 /// When a check has failed.
 pub fn passed(checks: &[Check]) -> Result<(), StepError> {
-    match checks.iter().find_map(|check| check.fault.as_ref()) {
-        Some(fault) => Err(StepError::Operator(fault.clone())),
+    match checks.iter().find_map(|check| Some((check.fault.clone()?, check.away))) {
+        Some((fault, false)) => Err(StepError::Operator(fault)),
+        Some((fault, true)) => Err(StepError::Later(fault)),
         None => Ok(()),
     }
 }
@@ -67,7 +77,7 @@ impl Precheck<'_> {
 
     /// The new server: reachable, empty, of the same kind.
     async fn newcomer(&self, home: &Client, new: &Shard) -> Result<Vec<Check>, StepError> {
-        let fault = |name, fault| Check { name, fault };
+        let fault = Check::new;
         let client = match control_target(&new.primary, self.control).connect().await {
             Ok(client) => client,
             Err(error) => {
@@ -76,7 +86,7 @@ impl Precheck<'_> {
                     "{} cannot be reached as role {} ({cause}): make the role there, as on the other shards",
                     new.primary, self.control.user
                 );
-                return Ok(vec![fault("reachable", Some(text))]);
+                return Ok(vec![Check { away: is_away(&error), ..fault("reachable", Some(text)) }]);
             }
         };
         let mut checks = vec![fault("reachable", None)];
@@ -89,12 +99,16 @@ impl Precheck<'_> {
         let text = format!("max_prepared_transactions is 0 on {}: set it as on the other shards, and restart that server", new.primary);
         checks.push(fault("two-phase commit", (prepared == "0").then_some(text)));
         for replica in &new.replicas {
-            let text = match control_target(&replica.endpoint, self.control).connect().await {
-                Ok(client) if one_text(&client, "select pg_catalog.pg_is_in_recovery()::pg_catalog.text").await? == "true" => None,
-                Ok(_) => Some(format!("{} is no standby", replica.endpoint)),
-                Err(error) => Some(format!("replica {} cannot be reached: {error}", replica.endpoint)),
-            };
-            checks.push(fault("replica", text));
+            checks.push(match control_target(&replica.endpoint, self.control).connect().await {
+                Ok(client) if one_text(&client, "select pg_catalog.pg_is_in_recovery()::pg_catalog.text").await? == "true" => {
+                    fault("replica", None)
+                }
+                Ok(_) => fault("replica", Some(format!("{} is no standby", replica.endpoint))),
+                Err(error) => {
+                    let text = format!("replica {} cannot be reached: {error}", replica.endpoint);
+                    Check { away: is_away(&error), ..fault("replica", Some(text)) }
+                }
+            });
         }
         Ok(checks)
     }
@@ -119,7 +133,17 @@ impl Precheck<'_> {
             "{} is unique on each shard only, and rows of several shards would meet: add the shard key to its unique constraints first",
             local.join(", ")
         );
-        Ok(Check { name: "uniqueness", fault: (!local.is_empty()).then_some(text) })
+        Ok(Check::new("uniqueness", (!local.is_empty()).then_some(text)))
+    }
+}
+
+/// Whether nobody has answered, or one that is just starting, ending or full: not one that refuses us.
+fn is_away(error: &ConnectError) -> bool {
+    match error {
+        ConnectError::Server { source: OpenError::Server(error), .. } => {
+            error.code().is_none_or(|code| code.code().starts_with("57") || code.code().starts_with("53"))
+        }
+        _ => false,
     }
 }
 
@@ -136,7 +160,7 @@ async fn powers(client: &Client, shard: &str) -> Result<Check, StepError> {
              BYPASSRLS, SET on parameter session_replication_role and the application's roles"
         )
     };
-    Ok(Check { name: "privileges", fault: (!row.get::<_, bool>(0)).then(text) })
+    Ok(Check::new("privileges", (!row.get::<_, bool>(0)).then(text)))
 }
 
 /// Rows without a key belong to no bucket: they would stay behind.
@@ -153,7 +177,7 @@ async fn keys(client: &Client, schema: &Schema, row: &store::ShardRow, removed: 
             }
         }
     }
-    Ok(Check { name: "keys", fault })
+    Ok(Check::new("keys", fault))
 }
 
 async fn empty(client: &Client, new: &Shard) -> Result<Check, StepError> {
@@ -164,7 +188,7 @@ async fn empty(client: &Client, new: &Shard) -> Result<Check, StepError> {
                       and d.objid is null order by 1 limit 1), '')";
     let found = one_text(client, select).await?;
     let text = || format!("the database {} is not empty: it has {found}. Give an empty one", new.primary);
-    Ok(Check { name: "empty", fault: (!found.is_empty()).then(text) })
+    Ok(Check::new("empty", (!found.is_empty()).then(text)))
 }
 
 async fn same_kind(home: &Client, client: &Client, new: &Shard) -> Result<Check, StepError> {
@@ -186,7 +210,7 @@ async fn same_kind(home: &Client, client: &Client, new: &Shard) -> Result<Check,
     } else {
         None
     };
-    Ok(Check { name: "version and collation", fault })
+    Ok(Check::new("version and collation", fault))
 }
 
 /// Owners and those who were granted something must exist on the new server.
@@ -197,7 +221,7 @@ async fn roles(home: &Client, client: &Client, new: &Shard) -> Result<Check, Ste
     let names = "select rolname::text from pg_catalog.pg_roles";
     let missing = missing(home, used, client, names).await?;
     let text = || format!("{} lacks roles that own or may use something: create role {}", new.primary, missing.join(", "));
-    Ok(Check { name: "roles", fault: (!missing.is_empty()).then(text) })
+    Ok(Check::new("roles", (!missing.is_empty()).then(text)))
 }
 
 async fn extensions(home: &Client, client: &Client, new: &Shard) -> Result<Check, StepError> {
@@ -209,7 +233,7 @@ async fn extensions(home: &Client, client: &Client, new: &Shard) -> Result<Check
     )
     .await?;
     let text = || format!("the server of {} lacks the extensions {}: install their packages", new.primary, missing.join(", "));
-    Ok(Check { name: "extensions", fault: (!missing.is_empty()).then(text) })
+    Ok(Check::new("extensions", (!missing.is_empty()).then(text)))
 }
 
 async fn missing(home: &Client, wanted: &str, client: &Client, present: &str) -> Result<Vec<String>, StepError> {

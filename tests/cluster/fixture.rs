@@ -1,21 +1,22 @@
 //! The servers that tests share, each started when the first test asks for it and ended by `main`.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Result, anyhow};
 
 use crate::connection::Connection;
 use crate::differential::corpus;
+use crate::differential::server::Server;
 use crate::dsn::Dsn;
 use crate::plain::PlainServer;
-use crate::shardyard::{Cluster, SHARDS};
+use crate::shardyard::Cluster;
 use crate::wire;
 
 #[derive(Default)]
 pub(crate) struct Fixture {
     plain: Shared<PlainServer>,
     second: Shared<PlainServer>,
-    cluster: Shared<Cluster>,
+    cluster: Shared<Arc<Cluster>>,
     pair: Shared<Cluster>,
     wire_tables: Shared<()>,
     differential_plain: Shared<()>,
@@ -32,7 +33,12 @@ impl Fixture {
     }
 
     pub(crate) fn cluster(&self) -> Result<&Cluster> {
-        once(&self.cluster, Cluster::start)
+        once(&self.cluster, || Cluster::start().map(Arc::new)).map(Arc::as_ref)
+    }
+
+    /// With a cluster of a test's own.
+    pub(crate) fn of(cluster: Arc<Cluster>) -> Self {
+        Self { cluster: OnceLock::from(Ok(cluster)), ..Self::default() }
     }
 
     /// Two shards without replicas, whose map the tests change.
@@ -76,10 +82,10 @@ impl Fixture {
     }
 
     /// The servers behind the subject, the home shard's first.
-    pub(crate) fn differential_servers(&self) -> Result<Vec<Connection>> {
+    pub(crate) fn differential_servers(&self) -> Result<Vec<Server>> {
         match self.differential_second()? {
-            Some(second) => Ok(vec![Connection::connect(&second.dsn)?]),
-            None => (0..SHARDS).map(|shard| self.cluster()?.primary(shard)).collect(),
+            Some(second) => Ok(vec![Server::only(Connection::connect(&second.dsn)?)]),
+            None => Server::of_cluster(self.cluster()?),
         }
     }
 
@@ -98,10 +104,11 @@ impl Fixture {
                 server.stop();
             }
         }
-        for cluster in [&self.cluster, &self.pair] {
-            if let Some(Ok(cluster)) = cluster.get() {
-                cluster.stop();
-            }
+        if let Some(Ok(cluster)) = self.cluster.get() {
+            cluster.stop();
+        }
+        if let Some(Ok(cluster)) = self.pair.get() {
+            cluster.stop();
         }
     }
 }

@@ -147,9 +147,11 @@ const EXCLUSIVE: &[(&str, Test)] = &[
     ("resharding::a_shard_comes_and_goes", resharding::a_shard_comes_and_goes),
     ("resharding::the_worker_dies_at_every_step", resharding::faults::the_worker_dies_at_every_step),
     ("resharding::workers_come_too_late", resharding::faults::workers_come_too_late),
-    ("resharding::everybody_dies", resharding::faults::everybody_dies),
-    ("resharding::without_a_rule_it_goes_wrong", resharding::faults::without_a_rule_it_goes_wrong),
     ("resharding::a_million_rows_move", resharding::million::a_million_rows_move),
+    ("resharding::everything_happens", resharding::ordeal::everything_happens),
+    ("resharding::without_a_rule_it_goes_wrong", resharding::controls::without_a_rule_it_goes_wrong),
+    ("resharding::only_the_hard_fence_stops_the_impatient", resharding::controls::only_the_hard_fence_stops_the_impatient),
+    ("resharding::answers_agree_after_twenty_moves", resharding::twenty::answers_agree_after_twenty_moves),
     ("saturation::replies_belong_to_requests", saturation::replies_belong_to_requests),
 ];
 

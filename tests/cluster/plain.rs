@@ -108,6 +108,11 @@ pub(crate) fn restart(data: &Path) -> Result<()> {
     Account::unprivileged()?.run(pg_ctl.stdin(Stdio::null()))
 }
 
+/// Runs one of the servers' programs as their account.
+pub(crate) fn run_as_servers(program: &mut Command) -> Result<()> {
+    Account::unprivileged()?.run(program.stdin(Stdio::null()))
+}
+
 /// A server program, found on PATH or where Debian keeps it.
 pub(crate) fn command(program: &str) -> Command {
     let mut candidates: Vec<PathBuf> =

@@ -92,6 +92,16 @@ impl Cluster {
 
     /// As `proxy`, with each file of the configuration changed by `edit` (name, text), and not waited for.
     pub(crate) fn proxy_with(&self, environment: &[(&str, &str)], edit: impl Fn(&str, String) -> String) -> Result<Proxy> {
+        self.proxy_in(None, environment, edit)
+    }
+
+    /// The same, living in this folder.
+    pub(crate) fn proxy_in(
+        &self,
+        home: Option<&Path>,
+        environment: &[(&str, &str)],
+        edit: impl Fn(&str, String) -> String,
+    ) -> Result<Proxy> {
         let folder = tempfile::Builder::new().prefix("shardyard-proxy-").tempdir()?;
         let port = free_port()?;
         for file in std::fs::read_dir(&self.config)? {
@@ -103,6 +113,9 @@ impl Cluster {
         }
         let mut command = Command::new(program());
         command.arg("serve").arg("--config").arg(folder.path()).envs(environment.iter().copied());
+        if let Some(home) = home {
+            command.current_dir(home);
+        }
         let log = std::fs::File::create(folder.path().join("log"))?;
         let process = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
         Ok(Proxy { dsn: Dsn { port, ..self.dsn.clone() }, process, folder })

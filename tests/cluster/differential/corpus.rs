@@ -9,6 +9,7 @@ use crate::differential::compare::{Order, rows_difference};
 use crate::differential::outcome::{Manner, Row, run};
 use crate::differential::pair::{Pair, repeatable};
 use crate::differential::script::{Statement, Step, StepKind, parse};
+use crate::differential::server::Server;
 use crate::differential::tally::Tally;
 use crate::dsn::Dsn;
 use crate::fixture::Fixture;
@@ -161,7 +162,7 @@ pub(crate) fn protocol(manner: &Manner) -> &'static str {
 
 /// Compares the rows of `table` on the servers of the subject (read past the proxy) with the plain server's; with `*` after its name it
 /// is a reference table, whole on each. Rows of a sharded table have to be where their key belongs.
-pub(crate) fn table_difference(plain: &mut Connection, servers: &mut [Connection], table: &str) -> Result<Option<String>> {
+pub(crate) fn table_difference(plain: &mut Connection, servers: &mut [Server], table: &str) -> Result<Option<String>> {
     let (table, reference) = table.strip_suffix('*').map_or((table, false), |name| (name, true));
     let sql = format!("select * from {table}");
     let rows = |connection: &mut Connection| -> Result<Option<Vec<Row>>> {
@@ -174,30 +175,20 @@ pub(crate) fn table_difference(plain: &mut Connection, servers: &mut [Connection
     };
     let Some(expected) = rows(plain)? else { return Ok(None) };
     let mut together = Vec::new();
-    let count = servers.len();
     for (shard, server) in servers.iter_mut().enumerate() {
         // A single table is on the first only.
-        let Some(there) = rows(server)? else { continue };
+        let Some(there) = rows(&mut server.connection)? else { continue };
         if reference {
             if let Some(what) = rows_difference(&expected, &there, &Order::Any) {
                 return Ok(Some(format!("on shard {shard}: {what}")));
             }
             continue;
         }
-        if let Some(what) = misplaced(server, table, (shard, count))? {
-            return Ok(Some(what));
+        let misplaced = server.misplaced(table)?;
+        if misplaced > 0 {
+            return Ok(Some(format!("{misplaced} rows are on shard {shard} that belong elsewhere")));
         }
         together.extend(there);
     }
     Ok(if reference { None } else { rows_difference(&expected, &together, &Order::Any) })
-}
-
-/// Rows of a shard whose key belongs on another: bucket b is on shard b mod N at the beginning, and these tests move none.
-fn misplaced(server: &mut Connection, table: &str, (shard, count): (usize, usize)) -> Result<Option<String>> {
-    let keyed = format!("select count(*) from pg_attribute where attrelid = '{table}'::regclass and attname = 'user_id'");
-    if count == 1 || server.value(&keyed)? == "0" {
-        return Ok(None);
-    }
-    let count = server.value(&format!("select count(*) from {table} where shardyard.bucket(user_id) % {count} <> {shard}"))?;
-    Ok((count != "0").then(|| format!("{count} rows are on shard {shard} that belong elsewhere")))
 }

@@ -8,6 +8,7 @@ mod pair;
 pub(crate) mod psql;
 pub(crate) mod regression;
 mod script;
+pub(crate) mod server;
 mod tally;
 
 use anyhow::{Result, ensure};

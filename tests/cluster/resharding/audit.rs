@@ -38,6 +38,15 @@ const LEFT: &str = "select 'relation ' || relname from pg_class where relnamespa
      union all select 'session in a transaction: ' || coalesce(query, '') from pg_stat_activity
                  where application_name ~ 'worker' and datname = current_database() and state like 'idle in%'";
 
+/// What belongs to nobody any more: sessions of workers and proxies that are gone, locks of waves.
+const FORMER: &str = "select 'session of a former worker: ' || application_name from pg_stat_activity where datname = current_database()
+         and application_name ~ '^shardyard worker ' and application_name <> 'shardyard worker TOKEN'
+     union all select 'connection of a former proxy, incarnation ' || objid from pg_locks where locktype = 'advisory' and objsubid = 2
+         and database = (select oid from pg_database where datname = current_database())
+         and classid::bigint = 1398361426 and objid::bigint not in (PROXIES)
+     union all select 'lock of wave ' || objid from pg_locks where locktype = 'advisory' and objsubid = 2
+         and database = (select oid from pg_database where datname = current_database()) and classid::bigint = 1398361427";
+
 /// What was seen, for people.
 pub(crate) struct Report {
     acknowledged: usize,
@@ -63,9 +72,18 @@ pub(crate) fn check(stage: &Stage, load: &Load) -> Result<Report> {
 }
 
 fn nothing_is_left(stage: &Stage) -> Result<()> {
+    let mut catalog = stage.catalog()?;
+    let gate = catalog.query("select gate from shardyard.cluster where gate is not null")?;
+    ensure!(gate.is_empty(), "the gate is still {gate:?}");
+    let token = catalog.value("select token from shardyard.worker")?;
+    let proxies = catalog.value("select coalesce(string_agg(incarnation::text, ','), '0') from shardyard.proxy")?;
+    let former = FORMER.replace("TOKEN", &token).replace("PROXIES", &proxies);
     for (name, dsn) in stage.servers() {
-        let left = Connection::connect(&dsn)?.query(LEFT)?;
-        ensure!(left.is_empty(), "on {name} there is left: {left:?}");
+        let mut server = Connection::connect(&dsn)?;
+        for look in [LEFT, &former] {
+            let left = server.query(look)?;
+            ensure!(left.is_empty(), "on {name} there is left: {left:?}");
+        }
     }
     Ok(())
 }

@@ -1,28 +1,22 @@
-//! Shards come and go while everything is killed and stopped: the worker at each of its steps, late workers, and all at random.
+//! Shards come and go while the worker is killed at each of its steps, and comes too late.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use shardyard::rebalance::fault::POINTS;
 
-use crate::differential::generate::random::Random;
 use crate::fixture::Fixture;
 use crate::resharding::load::{Load, Tolerance};
 use crate::resharding::placement::Placement;
 use crate::resharding::stage::{Stage, Victim};
 use crate::resharding::{audit, check_share};
-use crate::shardyard::eventually;
 
 /// How long a move may take while it is disturbed.
-const PATIENCE: Duration = Duration::from_secs(300);
+pub(super) const PATIENCE: Duration = Duration::from_secs(300);
 /// After so long another worker leads.
 const TAKEN_OVER: Duration = Duration::from_millis(2_500);
 const POLL: Duration = Duration::from_millis(2);
-/// Random faults in `make test`, and in `make soak`.
-const FAULTS: usize = 10;
-const SOAK_FAULTS: usize = 500;
 /// In `make test` one of so many points is tried.
 const EVERY: usize = 10;
 
@@ -50,26 +44,7 @@ pub(crate) fn workers_come_too_late(_fixture: &Fixture) -> Result<()> {
     })
 }
 
-/// With a rule of the protocol left out on purpose the same harness must complain. In `make soak`.
-pub(crate) fn without_a_rule_it_goes_wrong(_fixture: &Fixture) -> Result<()> {
-    if !soak() {
-        return Ok(());
-    }
-    for omitted in [&["last-pass"][..], &["acknowledgement"], &["acknowledgement", "hard-fence"]] {
-        let stage = Stage::open(2)?;
-        let load = Load::new(&stage, Tolerance::NoErrors)?;
-        for rule in omitted {
-            std::fs::write(stage.fault_file(&format!("omit-{rule}")), "")?;
-        }
-        let went = load.run(|| stage.add("third")).and_then(|()| audit::check(&stage, &load));
-        let complaint = went.err().with_context(|| format!("without {omitted:?} nothing goes wrong"))?;
-        println!("moves: without {omitted:?}: {:.300}", format!("{complaint:#}"));
-        stage.stop();
-    }
-    Ok(())
-}
-
-fn soak() -> bool {
+pub(super) fn soak() -> bool {
     std::env::var_os("SHARDYARD_SOAK").is_some()
 }
 
@@ -86,7 +61,7 @@ fn at_points(first: usize, act: impl Fn(&Stage, &str) -> Result<()>) -> Result<(
     load.run(|| {
         for turn in ["add", "remove"] {
             for point in &left {
-                std::fs::write(stage.fault_file(&armed(point)), "")?;
+                arm(&stage, point)?;
             }
             if turn == "add" {
                 stage.ask_to_add("third")?
@@ -115,82 +90,8 @@ fn at_points(first: usize, act: impl Fn(&Stage, &str) -> Result<()>) -> Result<(
     Ok(())
 }
 
-/// Random kills and stops of everybody, over as many moves as it takes.
-pub(crate) fn everybody_dies(_fixture: &Fixture) -> Result<()> {
-    let faults = if soak() { SOAK_FAULTS } else { FAULTS };
-    let seed = std::env::var("SHARDYARD_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
-    println!("moves: {faults} random faults, seed {seed}");
-    let stage = Stage::open(2)?;
-    let load = Load::new(&stage, Tolerance::Errors)?;
-    let before = Placement::read(&stage)?;
-    let (done, made, began) = (AtomicBool::new(false), AtomicUsize::new(0), Instant::now());
-    let moves = load.run(|| {
-        std::thread::scope(|scope| {
-            let disturbing = scope.spawn(|| {
-                let disturbed = disturb(&stage, faults, (&made, &done), &mut Random::new(seed));
-                done.store(true, Ordering::Relaxed);
-                disturbed
-            });
-            let moved = move_until(&stage, &done);
-            done.store(true, Ordering::Relaxed);
-            disturbing.join().unwrap_or_else(|_| bail!("the disturber panicked"))?;
-            moved
-        })
-    })?;
-    let made = made.load(Ordering::Relaxed);
-    println!("moves: {moves} moves under {made} faults in {} s", began.elapsed().as_secs());
-    println!("moves: {}", audit::check(&stage, &load)?);
-    ensure!(Placement::read(&stage)?.shards() == before.shards(), "other shards than before own buckets");
-    ensure!(made == faults, "{made} faults were made");
-    stage.stop();
-    Ok(())
-}
-
-/// Shards come and go until the disturber has finished; an even number of moves.
-fn move_until(stage: &Stage, done: &AtomicBool) -> Result<usize> {
-    let mut moves = 0;
-    while moves % 2 == 1 || !done.load(Ordering::Relaxed) {
-        let name = format!("extra{}", moves / 2);
-        let ask = || if moves % 2 == 0 { stage.ask_to_add(&name) } else { stage.ask_to_remove(&name) };
-        let asked = stage.moves().unwrap_or(moves);
-        eventually(PATIENCE, || match stage.moves()? {
-            // An answer that was lost is not asked for again.
-            now if now > asked => Ok(()),
-            _ => ask(),
-        })?;
-        until_over(stage, || Ok(()))?;
-        moves += 1;
-    }
-    Ok(moves)
-}
-
-fn disturb(stage: &Stage, faults: usize, (made, done): (&AtomicUsize, &AtomicBool), random: &mut Random) -> Result<()> {
-    while made.load(Ordering::Relaxed) < faults && !done.load(Ordering::Relaxed) {
-        std::thread::sleep(Duration::from_millis(u64::try_from(random.between(100, 1_500))?));
-        let victim = match random.below(100) {
-            0..40 => Victim::Worker,
-            40..60 => Victim::Proxy(random.below(2)),
-            60..85 => Victim::Primary(random.below(stage.servers().len().min(3))),
-            _ => Victim::Catalog,
-        };
-        if random.chance(60) {
-            stage.kill(victim)?;
-            std::thread::sleep(Duration::from_millis(u64::try_from(random.between(0, 400))?));
-            stage.revive(victim).with_context(|| format!("reviving {victim:?}"))?;
-        } else {
-            let length_max = if random.chance(30) { 4_000 } else { 1_000 };
-            let length = random.between(100, length_max);
-            let stopped = stage.stopped(victim)?;
-            std::thread::sleep(Duration::from_millis(u64::try_from(length)?));
-            stopped.wake();
-        }
-        made.fetch_add(1, Ordering::Relaxed);
-    }
-    Ok(())
-}
-
 /// Watches the newest move until it is over; it must be finished.
-fn until_over(stage: &Stage, mut watch: impl FnMut() -> Result<()>) -> Result<()> {
+pub(super) fn until_over(stage: &Stage, mut watch: impl FnMut() -> Result<()>) -> Result<()> {
     let end = Instant::now() + PATIENCE;
     let mut last = String::new();
     loop {
@@ -199,7 +100,7 @@ fn until_over(stage: &Stage, mut watch: impl FnMut() -> Result<()>) -> Result<()
         if let Ok((state, error)) = stage.last_move() {
             match state.as_str() {
                 "finished" => return Ok(()),
-                "aborted" | "rolled back" => bail!("the move is {state}: {error:?}"),
+                "aborted" | "rolled back" | "waiting for its operator" => bail!("the move is {state}: {error:?}"),
                 _ => last = format!("{state}: {error:?}"),
             }
         }
@@ -208,15 +109,20 @@ fn until_over(stage: &Stage, mut watch: impl FnMut() -> Result<()>) -> Result<()
     }
 }
 
+/// The next worker to come to the point stops there.
+pub(super) fn arm(stage: &Stage, point: &str) -> Result<()> {
+    Ok(std::fs::write(stage.fault_file(&armed(point)), "")?)
+}
+
 fn armed(point: &str) -> String {
     format!("worker-{point}-0")
 }
 
-fn reached(stage: &Stage, point: &str) -> bool {
+pub(super) fn reached(stage: &Stage, point: &str) -> bool {
     stage.fault_file(&format!("{}.reached", armed(point))).exists()
 }
 
-fn disarm(stage: &Stage, point: &str) {
+pub(super) fn disarm(stage: &Stage, point: &str) {
     for file in [armed(point), format!("{}.reached", armed(point))] {
         let _ = std::fs::remove_file(stage.fault_file(&file));
     }

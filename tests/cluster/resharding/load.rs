@@ -9,9 +9,11 @@ use anyhow::{Context, Result, bail};
 
 use crate::connection::Connection;
 use crate::differential::generate::random::Random;
+use crate::reply::ServerError;
 use crate::resharding::client::{extended, judge};
 use crate::resharding::history::{Change, Outcome, Write};
 use crate::resharding::stage::{Stage, lock};
+use crate::resharding::trouble::{LOST, NO_ENTRY, Told};
 use crate::resharding::{MARKED, SMALL, Scale};
 use crate::shardyard::eventually;
 
@@ -34,6 +36,8 @@ pub(crate) struct Load<'a> {
     pub(crate) reads: AtomicU64,
     /// What clients were told, and how often.
     pub(crate) errors: Mutex<BTreeMap<String, usize>>,
+    /// The same, one by one.
+    pub(crate) told: Mutex<Vec<Told>>,
 }
 
 /// Since the process first asked.
@@ -86,7 +90,28 @@ impl<'a> Load<'a> {
             writes: Mutex::new(Vec::new()),
             reads: AtomicU64::new(0),
             errors: Mutex::default(),
+            told: Mutex::default(),
         })
+    }
+
+    /// Forgets everything and takes it back on the servers, so that the next move finds small tables.
+    pub(crate) fn renew(&self) -> Result<()> {
+        let mut client = self.stage.connect(0)?;
+        for sql in [
+            "delete from entries",
+            "delete from notes",
+            "delete from names",
+            "update accounts set balance = 0",
+            "update pairs set amount = 0",
+            "update marks set count = 0",
+        ] {
+            client.query(sql).with_context(|| sql.to_owned())?;
+        }
+        lock(&self.writes).clear();
+        lock(&self.errors).clear();
+        lock(&self.told).clear();
+        self.reads.store(0, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Runs clients while `act` runs; the first failure of either.
@@ -136,7 +161,8 @@ impl<'a> Load<'a> {
             let mut connection = match self.stage.connect(random.below(2)) {
                 Ok(connection) => connection,
                 Err(error) if self.tolerance == Tolerance::NoErrors => return failed(error),
-                Err(_) => {
+                Err(error) => {
+                    self.note(error.downcast_ref::<ServerError>().map_or(NO_ENTRY, ServerError::sqlstate), &error);
                     std::thread::sleep(Duration::from_millis(20));
                     continue;
                 }
@@ -144,10 +170,17 @@ impl<'a> Load<'a> {
             match on(self, client, &mut connection, &mut random) {
                 Ok(()) => {}
                 Err(error) if self.tolerance == Tolerance::NoErrors || error.downcast_ref::<Wrong>().is_some() => return failed(error),
-                Err(error) => *lock(&self.errors).entry(format!("{:#}", error.root_cause())).or_default() += 1,
+                Err(error) => {
+                    *lock(&self.errors).entry(format!("{:#}", error.root_cause())).or_default() += 1;
+                    self.note(error.downcast_ref::<ServerError>().map_or(LOST, ServerError::sqlstate), &error);
+                }
             }
         }
         Ok(())
+    }
+
+    fn note(&self, class: &str, error: &anyhow::Error) {
+        lock(&self.told).push(Told { at: elapsed(), class: class.to_owned(), text: format!("{:#}", error.root_cause()) });
     }
 
     fn write_on(&self, client: u64, connection: &mut Connection, random: &mut Random) -> Result<()> {

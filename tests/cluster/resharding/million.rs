@@ -44,7 +44,7 @@ pub(crate) fn a_million_rows_move(_fixture: &Fixture) -> Result<()> {
         let added = timed(|| {
             stage.ask_to_add("fifth")?;
             load.favour(moving_users(&stage)?);
-            wait_for_move(&stage, PATIENCE)
+            wait_for_move(&stage, "finished", PATIENCE)
         })?;
         let with = Placement::read(&stage)?;
         check_share(&before, &with)?;
@@ -52,7 +52,7 @@ pub(crate) fn a_million_rows_move(_fixture: &Fixture) -> Result<()> {
         let removed = timed(|| {
             stage.ask_to_remove("fifth")?;
             load.favour(moving_users(&stage)?);
-            wait_for_move(&stage, PATIENCE)
+            wait_for_move(&stage, "finished", PATIENCE)
         })?;
         std::thread::sleep(QUIET);
         Ok(((added, with), removed))

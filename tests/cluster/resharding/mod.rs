@@ -2,14 +2,23 @@
 //! constant sum constant in every single read, no error, nothing left behind. Then the same while everything is killed and stopped.
 
 mod audit;
+mod cards;
 mod client;
+pub(crate) mod controls;
+mod disk;
 pub(crate) mod faults;
 mod history;
 mod load;
 pub(crate) mod million;
+mod network;
+pub(crate) mod ordeal;
 mod pauses;
 mod placement;
 mod stage;
+mod standby;
+mod trouble;
+pub(crate) mod twenty;
+mod way_back;
 mod windows;
 
 use std::time::{Duration, Instant};
@@ -22,6 +31,7 @@ use crate::resharding::load::{Load, Tolerance};
 use crate::resharding::pauses::Pauses;
 use crate::resharding::placement::{Placement, moved};
 use crate::resharding::stage::Stage;
+use crate::resharding::way_back::there_and_back;
 
 /// How many clients do what to how many rows.
 #[derive(Clone, Copy, Debug)]
@@ -44,13 +54,14 @@ const QUIET: Duration = Duration::from_secs(2);
 /// How long one move may take on a busy machine.
 const MOVE_PATIENCE: Duration = Duration::from_secs(300);
 
-/// 2 → 3 → 2 under load without a single error.
+/// 2 → 3 → 2 under load without a single error; and before that there and back, with all that was written meanwhile.
 pub(crate) fn a_shard_comes_and_goes(_fixture: &Fixture) -> Result<()> {
     let stage = Stage::open(2)?;
     let load = Load::new(&stage, Tolerance::NoErrors)?;
     let before = Placement::read(&stage)?;
     let (added, removed) = load.run(|| {
         std::thread::sleep(QUIET);
+        there_and_back(&stage, &before, "trial")?;
         let added = timed(|| stage.add("third"))?;
         let with = Placement::read(&stage)?;
         check_share(&before, &with)?;
@@ -127,13 +138,13 @@ fn check_share(before: &Placement, with: &Placement) -> Result<()> {
     Ok(())
 }
 
-/// Waits for the end of a move that was asked for without `--wait`.
-fn wait_for_move(stage: &Stage, patience: Duration) -> Result<()> {
+/// Waits until the newest move is in this state.
+fn wait_for_move(stage: &Stage, wanted: &str, patience: Duration) -> Result<()> {
     let end = Instant::now() + patience;
     loop {
         match stage.last_move() {
-            Ok((state, _)) if state == "finished" => return Ok(()),
-            Ok((state, error)) if state == "aborted" || Instant::now() > end => {
+            Ok((state, _)) if state == wanted => return Ok(()),
+            Ok((state, error)) if state == "aborted" || state == "waiting for its operator" || Instant::now() > end => {
                 anyhow::bail!("the move is {state}: {}\n{}", error.unwrap_or_default(), stage.waves().unwrap_or_default())
             }
             Err(error) if Instant::now() > end => return Err(error).context("the catalog does not tell"),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -13,6 +13,7 @@ use nix::unistd::Pid;
 use crate::connection::Connection;
 use crate::dsn::Dsn;
 use crate::plain;
+use crate::resharding::network::{HERE, HERE_IN_URL, Network, Process};
 use crate::resharding::{MOVE_PATIENCE, wait_for_move};
 use crate::shardyard::{Cluster, Proxy, eventually, program};
 
@@ -28,46 +29,126 @@ pub(crate) enum Victim {
     Catalog,
 }
 
+/// What a stage is made of.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Setting {
+    pub(crate) shards: usize,
+    /// Of each shard; the first is synchronous.
+    pub(crate) replicas: usize,
+    /// Whether each process has lines of its own to the servers, which can be cut.
+    pub(crate) lines: bool,
+    /// The proxies' `hold_patience_ms`, if it is not to be theirs.
+    pub(crate) hold_patience_ms: Option<u64>,
+}
+
 pub(crate) struct Stage {
-    cluster: Cluster,
-    catalog: Dsn,
+    pub(super) cluster: Arc<Cluster>,
+    setting: Setting,
+    pub(super) catalog: Dsn,
+    pub(super) network: Option<Network>,
     /// Those that clients use, beside the cluster's own.
     proxies: [Mutex<Option<Proxy>>; 2],
     worker: Mutex<Option<Child>>,
     faults: tempfile::TempDir,
     /// The shards' primaries, added ones too, with their names.
-    servers: Mutex<Vec<(String, Dsn)>>,
+    pub(super) servers: Mutex<Vec<(String, Dsn)>>,
+    /// Their synchronous replicas.
+    pub(super) standbys: Mutex<BTreeMap<String, Dsn>>,
     /// The first of those that were added.
-    added: Mutex<Option<Dsn>>,
-    /// Their data folders, and the catalog's.
-    data: Mutex<BTreeMap<String, PathBuf>>,
+    pub(super) added: Mutex<Option<Dsn>>,
+    /// The servers' data folders by port.
+    pub(super) data: Mutex<BTreeMap<u16, PathBuf>>,
+    /// What of them is a disk of its own.
+    pub(super) disk: Mutex<Option<PathBuf>>,
 }
 
 impl Stage {
     /// With so many shards and no replicas.
     pub(crate) fn open(shards: usize) -> Result<Self> {
-        let cluster = Cluster::start_as(shards, 0, &["--no-worker"])?;
+        Self::open_with(Setting { shards, ..Setting::default() })
+    }
+
+    pub(crate) fn open_with(setting: Setting) -> Result<Self> {
+        let words: &[&str] = if setting.lines { &["--no-worker", "--no-proxy"] } else { &["--no-worker"] };
+        Self::over(Arc::new(Cluster::start_as(setting.shards, setting.replicas, words)?), setting)
+    }
+
+    /// Over a cluster that runs, without a worker.
+    pub(crate) fn over(cluster: Arc<Cluster>, setting: Setting) -> Result<Self> {
         let faults = tempfile::Builder::new().prefix("shardyard-faults-").tempdir()?;
-        let catalog = cluster.catalog.clone();
-        let servers = cluster.shards.iter().enumerate().map(|(at, shard)| (format!("shard{at}"), shard.primary.clone())).collect();
+        let network = setting.lines.then(|| Network::start(faults.path())).transpose()?;
+        let named = || cluster.shards.iter().enumerate().map(|(at, shard)| (format!("shard{at}"), shard));
         let stage = Self {
-            cluster,
-            catalog,
+            setting,
+            catalog: cluster.catalog.clone(),
+            network,
             proxies: [Mutex::new(None), Mutex::new(None)],
             worker: Mutex::new(None),
             faults,
-            servers: Mutex::new(servers),
+            servers: Mutex::new(named().map(|(name, shard)| (name, shard.primary.clone())).collect()),
+            standbys: Mutex::new(named().filter_map(|(name, shard)| Some((name, shard.replicas.first()?.clone()))).collect()),
             added: Mutex::new(None),
             data: Mutex::default(),
+            disk: Mutex::default(),
+            cluster,
         };
-        stage.learn_data("catalog", &stage.catalog)?;
-        for (name, dsn) in stage.servers() {
-            stage.learn_data(&name, &dsn)?;
+        stage.learn_server(&stage.catalog)?;
+        for dsn in stage.servers().into_iter().map(|(_, dsn)| dsn).chain(lock(&stage.standbys).values().cloned()) {
+            stage.learn_server(&dsn)?;
+        }
+        if setting.lines {
+            stage.catalog()?.query(&format!("update shardyard.shard set host = '{HERE}'; update shardyard.replica set host = '{HERE}'"))?;
+            stage.wait_synchronously()?;
+            for process in [Process::Worker, Process::Operator] {
+                stage.configure(process)?;
+            }
         }
         stage.revive(Victim::Proxy(0))?;
         stage.revive(Victim::Proxy(1))?;
         stage.revive(Victim::Worker)?;
         Ok(stage)
+    }
+
+    /// Writes the configuration of a process that has lines of its own.
+    fn configure(&self, process: Process) -> Result<()> {
+        let folder = self.config(process);
+        std::fs::create_dir_all(&folder)?;
+        for file in std::fs::read_dir(self.cluster.config())? {
+            let path = file?.path();
+            let name = path.file_name().context("a file without a name")?;
+            std::fs::write(folder.join(name), self.edited(std::fs::read_to_string(&path)?))?;
+        }
+        Ok(())
+    }
+
+    /// A file of the configuration as this stage's processes need it.
+    fn edited(&self, text: String) -> String {
+        let text = match self.network {
+            Some(_) => text.replace(&format!("127.0.0.1:{}", self.catalog.port), &format!("{HERE_IN_URL}:{}", self.catalog.port)),
+            None => text,
+        };
+        match self.setting.hold_patience_ms {
+            Some(patience) => text.replace("[session]\n", &format!("[session]\nhold_patience_ms = {patience}\n")),
+            None => text,
+        }
+    }
+
+    fn config(&self, process: Process) -> PathBuf {
+        self.home(process).map_or_else(|| self.cluster.config().to_owned(), |home| home.join("config"))
+    }
+
+    fn home(&self, process: Process) -> Option<PathBuf> {
+        self.network.as_ref().map(|network| network.folder(process))
+    }
+
+    /// The program with these words, as the process would call it.
+    fn program(&self, process: Process, words: &[&str]) -> Command {
+        let mut command = Command::new(program());
+        command.args(words).arg("--config").arg(self.config(process)).stdin(Stdio::null());
+        if let Some(home) = self.home(process) {
+            command.current_dir(home);
+        }
+        command
     }
 
     /// Through one of the proxies.
@@ -88,19 +169,29 @@ impl Stage {
     /// A new server becomes a shard; returns when the move is over.
     pub(crate) fn add(&self, name: &str) -> Result<()> {
         self.ask_to_add(name)?;
-        wait_for_move(self, MOVE_PATIENCE)
+        wait_for_move(self, "finished", MOVE_PATIENCE)
     }
 
     /// Asks for it only.
     pub(crate) fn ask_to_add(&self, name: &str) -> Result<()> {
+        self.ask_to_add_with(name, &["--finalize"])
+    }
+
+    /// The same, so that it can be taken back.
+    pub(crate) fn ask_to_add_for_now(&self, name: &str) -> Result<()> {
+        self.ask_to_add_with(name, &[])
+    }
+
+    fn ask_to_add_with(&self, name: &str, words: &[&str]) -> Result<()> {
         let known = self.servers().into_iter().find(|(known, _)| known == name);
-        let dsn = known.map_or_else(|| self.new_server(name), |(_, dsn)| Ok(dsn))?;
-        self.command(&["shard", "add", name, "--primary", &dsn.to_string(), "--finalize"])
+        let dsn = known.map_or_else(|| self.offer(name), |(_, dsn)| Ok(dsn))?;
+        let dsn = if self.setting.lines { Dsn { host: HERE_IN_URL.to_owned(), ..dsn } } else { dsn };
+        self.command(&[&["shard", "add", name, "--primary", &dsn.to_string()], words].concat())
     }
 
     pub(crate) fn remove(&self, name: &str) -> Result<()> {
         self.ask_to_remove(name)?;
-        wait_for_move(self, MOVE_PATIENCE)
+        wait_for_move(self, "finished", MOVE_PATIENCE)
     }
 
     /// Asks for it only.
@@ -109,7 +200,7 @@ impl Stage {
     }
 
     /// An empty database: on a server of its own the first time, and beside the former ones' afterwards.
-    fn new_server(&self, name: &str) -> Result<Dsn> {
+    pub(crate) fn offer(&self, name: &str) -> Result<Dsn> {
         let mut added = lock(&self.added);
         let dsn = if let Some(first) = added.as_ref() {
             Connection::connect(first)?.query(&format!("create database {name}"))?;
@@ -117,23 +208,54 @@ impl Stage {
         } else {
             let printed = self.cluster.run(&["dev", "server", name])?;
             let dsn = Dsn::parse(printed.lines().last().context("no DSN was printed")?.trim())?;
+            self.learn_server(&dsn)?;
             added.insert(dsn).clone()
         };
-        self.learn_data(name, &dsn)?;
         lock(&self.servers).push((name.to_owned(), dsn.clone()));
         Ok(dsn)
     }
 
+    /// Drops the database of a shard that was removed; but the first's.
+    pub(crate) fn drop_shard(&self, name: &str) -> Result<()> {
+        let first = lock(&self.added).clone();
+        let kept = |(other, dsn): &(String, Dsn)| other != name || first.as_ref() == Some(dsn);
+        if self.servers().iter().all(kept) {
+            return Ok(());
+        }
+        self.command(&["shard", "drop", name, "--yes"])?;
+        lock(&self.servers).retain(kept);
+        Ok(())
+    }
+
+    /// The places among the servers of the source and the target of the wave that moves.
+    pub(crate) fn sides(&self) -> Result<Option<(usize, usize)>> {
+        let sql = "select s.name, t.name from shardyard.wave w join shardyard.shard s on s.id = w.source_id
+                   join shardyard.shard t on t.id = w.target_id where w.state not in ('planned', 'finished', 'aborted') order by w.id limit 1";
+        let rows = self.catalog()?.query(sql)?;
+        let place = |name: &Option<String>| self.servers().iter().position(|(known, _)| Some(known) == name.as_ref());
+        Ok(rows.first().and_then(|row| Some((place(&row[0])?, place(&row[1])?))))
+    }
+
+    pub(crate) fn catalog_port(&self) -> u16 {
+        self.catalog.port
+    }
+
+    /// Of all servers.
+    pub(crate) fn ports(&self) -> Vec<u16> {
+        lock(&self.data).keys().copied().collect()
+    }
+
     /// One of the program's commands, on this cluster's configuration.
     pub(crate) fn command(&self, arguments: &[&str]) -> Result<()> {
-        let output = Command::new(program()).args(arguments).arg("--config").arg(self.cluster.config()).stdin(Stdio::null()).output()?;
+        let output = self.program(Process::Operator, arguments).output()?;
         ensure!(output.status.success(), "shardyard {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
         Ok(())
     }
 
     /// The newest move's state and error.
     pub(crate) fn last_move(&self) -> Result<(String, Option<String>)> {
-        let mut rows = self.catalog()?.query("select state, error from shardyard.move order by id desc limit 1")?;
+        let waiting = "case when wish = 'pause' and error is not null then 'waiting for its operator' else state end";
+        let mut rows = self.catalog()?.query(&format!("select {waiting}, error from shardyard.move order by id desc limit 1"))?;
         let row = rows.pop().context("there is no move")?;
         let [state, error] = <[Option<String>; 2]>::try_from(row).ok().context("a row of another length")?;
         Ok((state.context("a move without a state")?, error))
@@ -175,6 +297,7 @@ impl Stage {
     pub(crate) fn stop(&self) {
         drop(self.take_worker());
         self.proxies.iter().for_each(|proxy| drop(lock(proxy).take()));
+        self.take_disk();
         self.cluster.stop();
     }
 
@@ -216,12 +339,13 @@ impl Stage {
         match victim {
             Victim::Worker => {
                 let log = std::fs::File::options().create(true).append(true).open(self.faults.path().join("worker.log"))?;
-                let mut command = Command::new(program());
-                command.arg("worker").arg("--config").arg(self.cluster.config()).env("SHARDYARD_FAULT_DIR", folder);
-                *lock(&self.worker) = Some(command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?);
+                let mut command = self.program(Process::Worker, &["worker"]);
+                *lock(&self.worker) = Some(command.env("SHARDYARD_FAULT_DIR", folder).stdout(log.try_clone()?).stderr(log).spawn()?);
             }
             Victim::Proxy(at) => {
-                let proxy = self.cluster.proxy(&[("SHARDYARD_FAULT_DIR", &folder)])?;
+                let home = self.home(Process::Proxy(at));
+                let proxy = self.cluster.proxy_in(home.as_deref(), &[("SHARDYARD_FAULT_DIR", &folder)], |_, text| self.edited(text))?;
+                eventually(PATIENCE, || Connection::connect(&proxy.dsn).map(drop)).with_context(|| proxy.log())?;
                 *lock(&self.proxies[at]) = Some(proxy);
             }
             Victim::Primary(_) | Victim::Catalog => {
@@ -234,20 +358,21 @@ impl Stage {
         Ok(())
     }
 
-    fn learn_data(&self, name: &str, dsn: &Dsn) -> Result<()> {
+    /// Where its data is; and lines to it.
+    fn learn_server(&self, dsn: &Dsn) -> Result<()> {
         let data = Connection::connect(dsn)?.value("show data_directory")?;
-        lock(&self.data).insert(name.to_owned(), PathBuf::from(data));
-        Ok(())
+        lock(&self.data).insert(dsn.port, PathBuf::from(data));
+        self.network.as_ref().map_or(Ok(()), |network| network.lay(dsn.port))
     }
 
-    fn server(&self, victim: Victim) -> Result<(Dsn, PathBuf)> {
-        let (name, dsn) = match victim {
-            Victim::Catalog => ("catalog".to_owned(), self.catalog.clone()),
-            Victim::Primary(at) => self.servers().get(at).context("no such server")?.clone(),
+    pub(super) fn server(&self, victim: Victim) -> Result<(Dsn, PathBuf)> {
+        let dsn = match victim {
+            Victim::Catalog => self.catalog.clone(),
+            Victim::Primary(at) => self.servers().get(at).context("no such server")?.1.clone(),
             Victim::Worker | Victim::Proxy(_) => bail!("{victim:?} is no server"),
         };
-        let known = lock(&self.data).get(&name).cloned();
-        let data = known.with_context(|| format!("the folder of {name} is not known"))?;
+        let known = lock(&self.data).get(&dsn.port).cloned();
+        let data = known.with_context(|| format!("the folder of {victim:?} is not known"))?;
         Ok((dsn, data))
     }
 

@@ -13,7 +13,6 @@ use std::fmt::Write;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::connection::Connection;
 use crate::differential::compare::Order;
 use crate::differential::corpus::{protocol, table_difference};
 use crate::differential::generate::query::Generator;
@@ -25,6 +24,7 @@ use crate::differential::generate::types::Type;
 use crate::differential::outcome::Manner;
 use crate::differential::pair::{Pair, Verdict};
 use crate::differential::script::Statement;
+use crate::differential::server::Server;
 use crate::differential::tally::Tally;
 use crate::fixture::Fixture;
 
@@ -43,12 +43,22 @@ const REFUSED_MAX: usize = 10;
 const SHRINKS_MAX: usize = 400;
 const FAILURES_MAX: usize = 8;
 
+/// A few seeds' statements, of a cluster that is not as it was made.
+pub(crate) fn some_agree(fixture: &Fixture, seeds: std::ops::Range<u64>) -> Result<()> {
+    let (mut queries, mut writes) = (Tally::default(), Tally::default());
+    for seed in seeds {
+        run_seed(fixture, seed, &mut queries, &mut writes).with_context(|| format!("seed {seed}"))?;
+    }
+    queries.tell("moved_queries")?;
+    writes.tell("moved_writes")
+}
+
 /// One seed's statements on both servers.
 struct Run<'a> {
     seed: u64,
     schema: &'a Schema,
     pair: Pair,
-    servers: Vec<Connection>,
+    servers: Vec<Server>,
     queries: &'a mut Tally,
     writes: &'a mut Tally,
 }
@@ -121,7 +131,7 @@ impl Run<'_> {
             self.compare_table(relation, &[])?;
             if let [only] = self.servers.as_mut_slice() {
                 // A second plain server: its rows in another order.
-                only.query(&format!("update {} set id = id where random() < 0.5", relation.name))?;
+                only.connection.query(&format!("update {} set id = id where random() < 0.5", relation.name))?;
             }
         }
         Ok(())

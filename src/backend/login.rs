@@ -72,6 +72,18 @@ impl LoginError {
     }
 }
 
+impl LoginError {
+    /// Whether the server was away: it may not be the same when it is back.
+    #[must_use]
+    pub fn is_loss(&self) -> bool {
+        match self {
+            Self::Connect { .. } => true,
+            Self::Refused(error) => error.code.0.starts_with(b"57P0"),
+            _ => false,
+        }
+    }
+}
+
 impl ClientError for LoginError {
     fn sqlstate(&self) -> SqlState {
         match self {

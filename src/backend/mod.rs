@@ -2,6 +2,7 @@
 
 pub mod cancel;
 pub mod connection;
+pub mod failover;
 pub mod health;
 pub mod inbox;
 mod listener;
@@ -10,8 +11,11 @@ pub mod notifications;
 pub mod options;
 pub mod pool;
 mod prepared;
+pub mod probe;
+pub mod roles;
 pub mod servers;
 pub mod settings;
+pub mod tenure;
 
 pub use cancel::{CancelKey, CancelRegistry, CancelSlot};
 pub use connection::{Expected, Reply, ServerConnection};

@@ -23,6 +23,8 @@ pub struct PoolOptions {
     pub acquire_timeout: Duration,
     /// Most clients waiting in one pool; the next is refused with `53300`. 20,000 by default.
     pub waiters_max: usize,
+    /// How long a client that has sent nothing yet waits for a primary that is away, or is being replaced. 10 s by default.
+    pub failover_hold: Duration,
     /// How long opening a connection and logging in may take. 5 s by default.
     pub connect_timeout: Duration,
     /// An idle connection is closed after this. 600 s by default.
@@ -40,6 +42,7 @@ impl Default for PoolOptions {
             min_idle: 0,
             acquire_timeout: Duration::from_secs(10),
             waiters_max: 20_000,
+            failover_hold: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(600),
             lifetime_max: Duration::from_secs(3600),

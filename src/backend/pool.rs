@@ -12,7 +12,9 @@ use tracing::{debug, warn};
 
 use crate::backend::PoolOptions;
 use crate::backend::connection::ServerConnection;
+use crate::backend::health::Quarantine;
 use crate::backend::login::{Login, LoginError};
+use crate::backend::tenure::Tenure;
 use crate::wire::{ClientError, SqlState};
 
 /// First wait after a failed attempt to connect; doubled up to [`BACKOFF_MAX`].
@@ -29,6 +31,9 @@ pub enum AcquireError {
     TooManyWaiters(usize),
     #[error("{0}")]
     Login(#[from] LoginError),
+    /// The reason, in sentences.
+    #[error("the shard has no primary that may be written to")]
+    NoPrimary(String),
 }
 
 impl ClientError for AcquireError {
@@ -36,6 +41,14 @@ impl ClientError for AcquireError {
         match self {
             Self::Timeout { .. } | Self::TooManyWaiters(_) => SqlState::TOO_MANY_CONNECTIONS,
             Self::Login(error) => error.sqlstate(),
+            Self::NoPrimary(_) => SqlState(*b"57P03"),
+        }
+    }
+
+    fn detail(&self) -> Option<String> {
+        match self {
+            Self::NoPrimary(reason) => Some(reason.clone()),
+            _ => None,
         }
     }
 
@@ -43,16 +56,17 @@ impl ClientError for AcquireError {
         match self {
             Self::Timeout { size, .. } => Some(format!("The pool has {size} connections; raise pool_size or acquire_timeout_ms.")),
             Self::TooManyWaiters(_) => Some("Raise waiters_max, or pool_size.".to_owned()),
+            Self::NoPrimary(_) => Some("Promote one of its servers; \"shardyard check\" tells how each stands.".to_owned()),
             Self::Login(_) => None,
         }
     }
 }
 
 /// What to do while the server cannot be reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
-    /// Try again until `acquire_timeout`.
-    Retry,
+#[derive(Clone, Copy, Debug)]
+pub enum Patience<'a> {
+    /// It is a primary: try again until `failover_hold`, and only while it is shown to be the primary.
+    Primary(&'a Tenure),
     /// Tell at once: there is another server to ask.
     Once,
 }
@@ -75,6 +89,7 @@ pub struct Pool {
     busy: AtomicUsize,
     /// Its server has left the map.
     closed: AtomicBool,
+    quarantine: Quarantine,
 }
 
 #[derive(Debug, Default)]
@@ -108,8 +123,9 @@ pub struct Checkout {
 
 impl Pool {
     #[must_use]
-    pub fn new(login: Login, options: PoolOptions) -> Arc<Self> {
-        Arc::new(Self { login, options, state: Mutex::default(), busy: AtomicUsize::new(0), closed: AtomicBool::new(false) })
+    pub fn new(login: Login, options: PoolOptions, quarantine: Quarantine) -> Arc<Self> {
+        let closed = AtomicBool::new(false);
+        Arc::new(Self { login, options, state: Mutex::default(), busy: AtomicUsize::new(0), closed, quarantine })
     }
 
     #[must_use]
@@ -145,23 +161,16 @@ impl Pool {
     /// A connection: idle, new, or the next that is released. Clients wait in order of arrival. Cancel safe.
     ///
     /// # Errors
-    /// After `acquire_timeout`, at once when too many wait, or when the server refuses the login for good.
-    pub async fn acquire(self: &Arc<Self>) -> Result<Checkout, AcquireError> {
-        self.acquire_with(Patience::Retry).await
-    }
-
-    /// As [`Pool::acquire`], with a choice of what to do while the server is down. Cancel safe.
-    ///
-    /// # Errors
-    /// As [`Pool::acquire`].
-    pub async fn acquire_with(self: &Arc<Self>, patience: Patience) -> Result<Checkout, AcquireError> {
+    /// After `acquire_timeout`, at once when too many wait, when the server refuses the login for good, or when it cannot be reached for
+    /// longer than `patience` has.
+    pub async fn acquire(self: &Arc<Self>, patience: Patience<'_>) -> Result<Checkout, AcquireError> {
         match self.try_acquire() {
             Some(checkout) => Ok(checkout),
             None => Box::pin(self.acquire_slowly(patience)).await,
         }
     }
 
-    async fn acquire_slowly(self: &Arc<Self>, patience: Patience) -> Result<Checkout, AcquireError> {
+    async fn acquire_slowly(self: &Arc<Self>, patience: Patience<'_>) -> Result<Checkout, AcquireError> {
         let started = Instant::now();
         let deadline = started + self.options.acquire_timeout;
         let receiver = {
@@ -185,15 +194,20 @@ impl Pool {
                 _ => return Err(AcquireError::Timeout { waited_ms: started.elapsed().as_millis(), size: self.options.size }),
             },
         };
-        self.open(place, deadline, patience).await
+        self.open(place, started + self.options.failover_hold, patience).await
     }
 
-    /// Logs in, and tries again while the server is down, up to the deadline.
-    async fn open(&self, place: Place, deadline: Instant, patience: Patience) -> Result<Checkout, AcquireError> {
+    /// Logs in. To a primary it tries again while it is down or in doubt, up to the deadline.
+    async fn open(&self, place: Place, deadline: Instant, patience: Patience<'_>) -> Result<Checkout, AcquireError> {
         let mut backoff = BACKOFF_MIN;
         loop {
+            if let Patience::Primary(tenure) = patience {
+                tenure.certain(deadline).await.map_err(AcquireError::NoPrimary)?;
+            }
             let attempt_deadline = deadline.min(Instant::now() + self.options.connect_timeout);
             let error = match timeout_at(attempt_deadline, self.login.open()).await {
+                // Lost and found again meanwhile: whether it is still the same is not certain.
+                Ok(Ok(_)) if matches!(patience, Patience::Primary(tenure) if !tenure.is_certain()) => continue,
                 Ok(Ok(mut connection)) => {
                     connection.expires_at = connection.opened_at + jittered(self.options.lifetime_max);
                     return Ok(Checkout { connection: Some(Box::new(connection)), place });
@@ -204,9 +218,17 @@ impl Pool {
                     source: std::io::Error::new(std::io::ErrorKind::TimedOut, "connect_timeout_ms passed"),
                 },
             };
-            if patience == Patience::Once || !error.is_passing() || Instant::now() + backoff >= deadline {
-                warn!(server = %self.login.endpoint, user = self.login.user, %error, "no connection to server");
-                return Err(error.into());
+            let again = error.is_passing() && Instant::now() + backoff < deadline;
+            match patience {
+                Patience::Primary(tenure) if again => {
+                    if error.is_loss() {
+                        tenure.doubt();
+                    }
+                }
+                _ => {
+                    warn!(server = %self.login.endpoint, user = self.login.user, %error, "no connection to server");
+                    return Err(error.into());
+                }
             }
             debug!(server = %self.login.endpoint, %error, "server not reachable yet");
             sleep(backoff).await;
@@ -214,9 +236,10 @@ impl Pool {
         }
     }
 
-    /// Whether it was opened under the present incarnation, to a server of the map.
+    /// Whether it was opened under the present incarnation, to a server of the map that may be used.
     fn is_present(&self, connection: &ServerConnection) -> bool {
-        connection.incarnation == self.login.attendance.incarnation() && !self.closed.load(Ordering::Relaxed)
+        let barred = self.closed.load(Ordering::Relaxed) || self.quarantine.load(Ordering::Relaxed);
+        connection.incarnation == self.login.attendance.incarnation() && !barred
     }
 
     /// Closes connections that were idle or alive for too long.

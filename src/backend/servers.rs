@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
-use crate::backend::health::{Epoch, ShardHealth, monitor};
+use crate::backend::health::{Epoch, Quarantine, ShardHealth, Watch, monitor};
 use crate::backend::login::Login;
-use crate::backend::pool::Pool;
+use crate::backend::pool::{AcquireError, Checkout, Patience, Pool};
+use crate::backend::roles::Verdict;
 use crate::backend::{ControlRole, PoolOptions, ReplicaOptions};
 use crate::catalog::Attendance;
 use crate::net::Connector;
@@ -40,6 +42,8 @@ pub struct ShardPools {
     turn: AtomicUsize,
     /// What a replica must show to anybody: rows have come or gone that no client wrote.
     moved_at: u64,
+    /// Nanoseconds.
+    lag_max: u64,
 }
 
 /// All pools of one user under one version of the map.
@@ -60,13 +64,16 @@ pub struct Servers {
     state: Mutex<State>,
     runtime: tokio::runtime::Handle,
     attendance: Arc<Attendance>,
+    news: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     pools: HashMap<(Endpoint, ServerUser), Arc<Pool>>,
     users: HashMap<ServerUser, Arc<UserPools>>,
-    health: HashMap<ShardId, (Endpoint, Arc<ShardHealth>)>,
+    health: HashMap<ShardId, (Shard, Arc<ShardHealth>)>,
+    /// Of every server that ever was of a shard with replicas.
+    quarantines: HashMap<Endpoint, Quarantine>,
     /// See [`ShardPools::moved_at`].
     moved: HashMap<ShardId, u64>,
 }
@@ -81,8 +88,8 @@ impl Servers {
         tls: Option<Connector>,
         runtime: tokio::runtime::Handle,
     ) -> Self {
-        let (epoch, state, attendance) = (Epoch::start(), Mutex::default(), Arc::default());
-        Self { pool_options, replica_options, control, tls, epoch, state, runtime, attendance }
+        let (epoch, state, attendance, news) = (Epoch::start(), Mutex::default(), Arc::default(), Arc::default());
+        Self { pool_options, replica_options, control, tls, epoch, state, runtime, attendance, news }
     }
 
     /// With connections that say whose they are.
@@ -128,7 +135,8 @@ impl Servers {
             let replicas = shard.replicas.iter().map(|replica| self.pool(&mut state, &replica.endpoint, user)).collect();
             let health = self.health(&mut state, shard);
             let moved_at = state.moved.get(&shard.id).copied().unwrap_or(0);
-            shards.push(ShardPools { id: shard.id, primary, replicas, health, turn: AtomicUsize::new(0), moved_at });
+            let (turn, lag_max) = (AtomicUsize::new(0), self.lag_max());
+            shards.push(ShardPools { id: shard.id, primary, replicas, health, turn, moved_at, lag_max });
         }
         let pools = Arc::new(UserPools { map: Arc::clone(map), shards });
         state.users.insert(user.clone(), Arc::clone(&pools));
@@ -136,6 +144,7 @@ impl Servers {
     }
 
     fn pool(&self, state: &mut State, endpoint: &Endpoint, user: &ServerUser) -> Arc<Pool> {
+        let quarantine = state.quarantine(endpoint);
         let make = || {
             let mut options = self.pool_options.clone();
             options.size = user.pool_size.unwrap_or(options.size);
@@ -147,24 +156,58 @@ impl Servers {
                 prepared_max: options.prepared_max,
                 attendance: Arc::clone(&self.attendance),
             };
-            Pool::new(login, options)
+            Pool::new(login, options, quarantine)
         };
         Arc::clone(state.pools.entry((endpoint.clone(), user.clone())).or_insert_with(make))
     }
 
-    fn health(&self, state: &mut State, shard: &crate::topology::Shard) -> Arc<ShardHealth> {
-        let unchanged = |(primary, health): &&(Endpoint, Arc<ShardHealth>)| {
-            *primary == shard.primary
-                && health.replicas.iter().map(|(endpoint, _)| endpoint).eq(shard.replicas.iter().map(|replica| &replica.endpoint))
+    fn health(&self, state: &mut State, shard: &Shard) -> Arc<ShardHealth> {
+        let servers = |shard: &Shard| {
+            let replicas = shard.replicas.iter().map(|replica| replica.endpoint.clone());
+            std::iter::once(shard.primary.clone()).chain(replicas).collect::<Vec<_>>()
         };
-        if let Some((_, health)) = state.health.get(&shard.id).filter(unchanged) {
+        if let Some((_, health)) = state.health.get(&shard.id).filter(|(known, _)| servers(known) == servers(shard)) {
             return Arc::clone(health);
         }
         let health = ShardHealth::new(shard);
-        let watch = monitor(shard.clone(), Arc::clone(&health), self.control.clone(), self.replica_options.clone(), self.epoch);
-        task::spawn_on(&self.runtime, "shard monitor", watch);
-        state.health.insert(shard.id, (shard.primary.clone(), Arc::clone(&health)));
+        let watch = Watch {
+            control: self.control.clone(),
+            options: self.replica_options.clone(),
+            epoch: self.epoch,
+            attendance: Arc::clone(&self.attendance),
+            quarantines: servers(shard).iter().map(|endpoint| state.quarantine(endpoint)).collect(),
+            news: Arc::clone(&self.news),
+        };
+        task::spawn_on(&self.runtime, "shard monitor", monitor(shard.clone(), Arc::clone(&health), watch));
+        state.health.insert(shard.id, (shard.clone(), Arc::clone(&health)));
         health
+    }
+
+    /// Asks the servers of each shard who they are from now on, whether there are clients or not.
+    pub fn watch(&self, map: &ShardMap) {
+        let mut state = self.state.lock();
+        for shard in &map.shards {
+            self.health(&mut state, shard);
+        }
+    }
+
+    /// Who is the primary of each shard, as far as is known.
+    #[must_use]
+    pub fn verdicts(&self) -> Vec<(Shard, Verdict)> {
+        let state = self.state.lock();
+        state.health.values().filter_map(|(shard, health)| Some((shard.clone(), health.verdict()?))).collect()
+    }
+
+    /// Returns when a verdict has changed that nobody has heard of. Cancel safe.
+    pub async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    /// Others have seen a primary of this shard on `timeline`.
+    pub fn learn_timeline(&self, shard: ShardId, timeline: u32) {
+        if let Some((_, health)) = self.state.lock().health.get(&shard) {
+            health.learn_timeline(timeline);
+        }
     }
 
     /// Closes idle connections past their time, and those of servers that no map names any more.
@@ -190,10 +233,15 @@ impl Servers {
         self.state.lock().pools.values().cloned().collect()
     }
 
-    /// The oldest moment that a replica must show to serve a read at `now`.
-    #[must_use]
-    pub fn lag_bound(&self, now: u64) -> u64 {
-        now.saturating_sub(u64::try_from(self.replica_options.lag_max.as_nanos()).unwrap_or(u64::MAX))
+    /// How far behind a replica may be, in nanoseconds.
+    fn lag_max(&self) -> u64 {
+        u64::try_from(self.replica_options.lag_max.as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+impl State {
+    fn quarantine(&mut self, endpoint: &Endpoint) -> Quarantine {
+        Arc::clone(self.quarantines.entry(endpoint.clone()).or_default())
     }
 }
 
@@ -209,16 +257,24 @@ impl UserPools {
 }
 
 impl ShardPools {
+    /// A connection to the primary, once it is shown to be it. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`Pool::acquire`].
+    pub async fn acquire_primary(&self) -> Result<Checkout, AcquireError> {
+        self.primary.acquire(Patience::Primary(&self.health.tenure)).await
+    }
+
     #[must_use]
     pub fn has_replicas(&self) -> bool {
         !self.replicas.is_empty()
     }
 
-    /// The pool for a read that must show every commit up to `moment`: the least busy replica that does, else the primary.
+    /// The pool for a read at `now` that must show every commit up to `written`: the least busy replica that does, else the primary.
     #[must_use]
-    pub fn reader(&self, moment: u64) -> &Arc<Pool> {
+    pub fn reader(&self, written: u64, now: u64) -> &Arc<Pool> {
         self.health.touch();
-        let moment = moment.max(self.moved_at);
+        let moment = self.health.bound(now, self.lag_max).max(written).max(self.moved_at);
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let count = self.replicas.len();
         let fit = (0..count)

@@ -12,6 +12,7 @@ struct Migration {
 const CATALOG: &[Migration] = &[
     Migration { number: 1, name: "cluster", sql: include_str!("../../migrations/catalog/0001_cluster.sql") },
     Migration { number: 2, name: "moves", sql: include_str!("../../migrations/catalog/0002_moves.sql") },
+    Migration { number: 3, name: "failover", sql: include_str!("../../migrations/catalog/0003_failover.sql") },
 ];
 
 const SHARD: &[Migration] = &[

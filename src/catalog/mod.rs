@@ -10,6 +10,7 @@ pub mod lease;
 mod loader;
 pub mod migrate;
 pub mod placement;
+pub mod roles;
 pub mod rules;
 pub mod schema;
 pub mod sequences;

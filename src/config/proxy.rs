@@ -142,6 +142,7 @@ fn pool(reader: &Reader<'_>) -> PoolOptions {
         min_idle: reader.number("min_idle", 0..=10_000).unwrap_or(default.min_idle),
         acquire_timeout: reader.milliseconds("acquire_timeout_ms", 1..=DAY_MS).unwrap_or(default.acquire_timeout),
         waiters_max: reader.number("waiters_max", 1..=1_000_000).unwrap_or(default.waiters_max),
+        failover_hold: reader.milliseconds("failover_hold_ms", 1..=DAY_MS).unwrap_or(default.failover_hold),
         connect_timeout: reader.milliseconds("connect_timeout_ms", 1..=DAY_MS).unwrap_or(default.connect_timeout),
         idle_timeout: reader.milliseconds("idle_timeout_ms", 1..=30 * DAY_MS).unwrap_or(default.idle_timeout),
         lifetime_max: reader.milliseconds("lifetime_max_ms", 1..=30 * DAY_MS).unwrap_or(default.lifetime_max),

@@ -1,5 +1,6 @@
 //! The proxy process: builds every part, accepts clients, shuts down.
 
+mod failover;
 mod learner;
 mod recovery;
 mod supervise;

@@ -12,14 +12,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, interval, sleep};
 use tracing::{info, warn};
 
-use crate::backend::Servers;
+use crate::backend::{Servers, failover as promotions};
 use crate::catalog::lease::Ending;
 use crate::catalog::{CatalogState, Lease, TableRules, Target, View, Watcher};
 use crate::net::{Acceptor, BoundListener, Connector, listener};
 use crate::proxy::learner::{Learner, load_schema};
-use crate::proxy::recovery;
 use crate::proxy::worker::{Worker, WorkerParts};
 use crate::proxy::{MapSource, Options};
+use crate::proxy::{failover, recovery};
 use crate::session::{Account, Reloadable, Shared, SharedParts};
 use crate::telemetry::task;
 use crate::topology::{Schema, ShardMap};
@@ -36,8 +36,9 @@ pub(super) async fn supervise(options: Options) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let listeners = bind(&options)?;
-    let First { map, rules, watched, lease } = first_map(&options).await?;
-    let schema = first_schema(&map, &rules, &options).await?;
+    let mut first = first_map(&options).await?;
+    let schema = first_schema(&mut first, &options).await?;
+    let First { map, rules, watched, lease } = first;
     let (view, requests) = View::new(map, Arc::new(schema), rules);
     if let Some(lease) = &lease {
         view.attendance.enter(lease.incarnation());
@@ -68,6 +69,8 @@ pub(super) async fn supervise(options: Options) -> anyhow::Result<()> {
     task::spawn("learner", learner.run(requests, watched));
     let (end, ended) = watch::channel(None);
     let lease = lease.map(|lease| task::spawn("lease", lease.run(Arc::clone(&view), ended)));
+    shared.servers.watch(&view.map());
+    task::spawn("failover", failover::run(Arc::clone(&shared), catalog_target(&options)));
     task::spawn("sweep", sweep(Arc::clone(&shared)));
     task::spawn("recovery", recovery::run(Arc::clone(&view), options.control.clone()));
 
@@ -150,18 +153,34 @@ async fn first_map(options: &Options) -> anyhow::Result<First> {
     }
 }
 
-async fn first_schema(map: &ShardMap, rules: &TableRules, options: &Options) -> anyhow::Result<Schema> {
+async fn first_schema(first: &mut First, options: &Options) -> anyhow::Result<Schema> {
     let deadline = Instant::now() + START_PATIENCE;
     loop {
-        match load_schema(map, rules, &options.control, 1).await {
+        match load_schema(&first.map, &first.rules, &options.control, 1).await {
             Ok(schema) => return Ok(schema),
             Err(error) if Instant::now() < deadline => {
                 warn!(error = %format!("{error:#}"), "home shard not reachable yet");
+                find_home(first, options).await;
                 sleep(Duration::from_millis(500)).await;
             }
             Err(error) => return Err(error.context("the home shard's schema cannot be read")),
         }
     }
+}
+
+/// Another of its servers may have been promoted while no proxy was there to see it.
+async fn find_home(first: &mut First, options: &Options) {
+    let (Some(states), Some(target), Some(home)) = (&first.watched, catalog_target(options), first.map.shard(first.map.home)) else {
+        return;
+    };
+    if let Ok(catalog) = target.connect().await {
+        match promotions::follow(&catalog, home, &options.control).await {
+            Ok(promotions::Outcome::Unclear(reason)) => warn!(reason, "the home shard's primary cannot be told"),
+            Ok(_) => {}
+            Err(error) => warn!(%error, "the home shard's primary cannot be looked for"),
+        }
+    }
+    first.map = Arc::clone(&states.borrow().map);
 }
 
 fn reloadable(options: &Options) -> anyhow::Result<Reloadable> {
@@ -183,10 +202,15 @@ fn start_workers(options: &Options, shared: &Arc<Shared>, listeners: &[BoundList
 async fn follow(shared: Arc<Shared>, mut states: States) {
     while states.changed().await.is_ok() {
         let map = Arc::clone(&states.borrow_and_update().map);
-        shared.servers.expect(&shared.view.map(), &map);
-        shared.view.publish_map(Arc::clone(&map));
-        shared.servers.sweep(&map);
+        publish(&shared, map);
     }
+}
+
+pub(super) fn publish(shared: &Shared, map: Arc<ShardMap>) {
+    shared.servers.expect(&shared.view.map(), &map);
+    shared.view.publish_map(Arc::clone(&map));
+    shared.servers.watch(&map);
+    shared.servers.sweep(&map);
 }
 
 async fn sweep(shared: Arc<Shared>) {

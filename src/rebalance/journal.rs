@@ -4,7 +4,7 @@ use serde_json::Value;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, GenericClient, Row, Transaction};
 
-use crate::catalog::store;
+use crate::catalog::{roles, store};
 use crate::rebalance::bucket_set::BucketSet;
 use crate::rebalance::error::{StepError, doing};
 use crate::rebalance::options::MoveOptions;
@@ -80,6 +80,8 @@ impl Wave {
 pub(crate) struct Journal {
     client: Client,
     pub(crate) token: i64,
+    /// How often shards' primaries had changed when the shards were read.
+    primary_changes: Option<i64>,
 }
 
 impl Journal {
@@ -87,11 +89,18 @@ impl Journal {
     pub(crate) async fn open(client: Client, token: i64) -> Result<Self, StepError> {
         let settings = "set idle_in_transaction_session_timeout = '2s'; set synchronous_commit = on";
         client.batch_execute(settings).await.map_err(doing("opening the catalog"))?;
-        Ok(Self { client, token })
+        Ok(Self { client, token, primary_changes: None })
     }
 
     pub(crate) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// From now on nothing is changed if a shard has another primary than it has now: what was done on the former one may be lost. As
+    /// proxies write to a new primary only by a map that names it, each change of ours is either one that they know by then, or is refused.
+    pub(crate) async fn rely_on_primaries(&mut self) -> Result<(), StepError> {
+        self.primary_changes = Some(roles::changes(&self.client).await?);
+        Ok(())
     }
 
     /// Begins a transaction that holds the lease. Waits for a former transaction of ours whose end we have not heard of.
@@ -100,7 +109,16 @@ impl Journal {
         let token = self.token;
         let transaction = self.client.transaction().await.map_err(action())?;
         let row = transaction.query_one("select token from shardyard.worker for no key update", &[]).await.map_err(action())?;
-        if row.get::<_, i64>(0) == token { Ok(transaction) } else { Err(StepError::LeaseLost) }
+        if row.get::<_, i64>(0) != token {
+            return Err(StepError::LeaseLost);
+        }
+        if let Some(known) = self.primary_changes {
+            let changes = "select primary_changes from shardyard.cluster for no key update";
+            if transaction.query_one(changes, &[]).await.map_err(action())?.get::<_, i64>(0) != known {
+                return Err(StepError::Later("a shard has another primary: it is begun anew there".to_owned()));
+            }
+        }
+        Ok(transaction)
     }
 
     /// The move that is not finished, if there is one. There is one at most.

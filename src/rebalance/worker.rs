@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use tokio::time::sleep;
+use tokio_postgres::Client;
 use tracing::{info, warn};
 
 use crate::backend::ControlRole;
+use crate::backend::failover::{self, Outcome};
+use crate::catalog::store::ShardRow;
 use crate::catalog::{TableRules, Target, store};
 use crate::rebalance::conduct::{Conductor, Round};
 use crate::rebalance::error::StepError;
@@ -48,12 +51,20 @@ pub async fn run(options: WorkerOptions) {
 /// Until the lease is lost, or anything fails.
 async fn lead(options: &WorkerOptions, lease: &Lease) -> Result<(), StepError> {
     let catalog = options.catalog.clone().named("shardyard worker").connect().await?;
-    let journal = Journal::open(catalog, lease.token).await?;
+    let mut journal = Journal::open(catalog, lease.token).await?;
     // Without a move nobody needs the shards.
-    while journal::unfinished(journal.client()).await?.is_none() {
+    let the_move = loop {
+        if let Some(the_move) = journal::unfinished(journal.client()).await? {
+            break the_move;
+        }
         lease.check()?;
         sleep(IDLE).await;
+    };
+    if let Err(error) = follow_promotions(journal.client(), &options.control).await {
+        journal.set_error(the_move.id, Some(&error.line())).await?;
+        return Err(error);
     }
+    journal.rely_on_primaries().await?;
     let mut shards = Shards::load(journal.client(), &options.control, lease.token).await?;
     shards.take_over().await?;
     let buckets = store::buckets(journal.client()).await?;
@@ -64,4 +75,14 @@ async fn lead(options: &WorkerOptions, lease: &Lease) -> Result<(), StepError> {
             sleep(IDLE).await;
         }
     }
+}
+
+/// Primaries may have been replaced by their replicas.
+async fn follow_promotions(catalog: &Client, control: &ControlRole) -> Result<(), StepError> {
+    for ShardRow { shard, .. } in store::shards(catalog).await?.iter().filter(|row| row.state != "retired") {
+        if let Outcome::Unclear(reason) = failover::follow(catalog, shard, control).await? {
+            return Err(StepError::Later(format!("shard {}: {reason}", shard.name)));
+        }
+    }
+    Ok(())
 }

@@ -147,8 +147,7 @@ impl Session {
     /// An idle connection that has the client's settings and the present schema.
     fn spare_link(&self, shard: ShardId, access: Access) -> Option<Link> {
         let servers = self.pools.shard(shard)?;
-        let pool =
-            if access == Access::Read && servers.has_replicas() { servers.reader(self.read_moment(shard)) } else { &servers.primary };
+        let pool = if access == Access::Read && servers.has_replicas() { self.reader_of(servers) } else { &servers.primary };
         let server = pool.try_acquire()?;
         let ready = server.schema_version == self.shared.view.schema_version()
             && std::sync::Arc::ptr_eq(&self.settings.current, &server.settings)

@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tracing::{debug, error};
 
-use crate::backend::pool::Patience;
 use crate::backend::{Checkout, LoginError, Reply};
 use crate::execute::ask::{AskError, ask};
 use crate::execute::copy::copy_in;
@@ -142,19 +141,8 @@ impl Session {
         let Some(servers) = pools.shard(shard) else {
             return Err(Failure::plain(SqlState::INTERNAL_ERROR, format!("shard {shard} is not in the map")));
         };
-        let mut replica = None;
-        if access == Access::Read && servers.has_replicas() && !self.transaction.is_open() && !self.pinned {
-            let reader = servers.reader(self.read_moment(shard));
-            if !Arc::ptr_eq(reader, &servers.primary) {
-                // A replica that cannot be had is no error: the primary answers too.
-                replica = reader.acquire_with(Patience::Once).await.inspect_err(|error| debug!(%shard, %error, "replica passed over")).ok();
-            }
-        }
-        let primary = replica.is_none();
-        let server = match replica {
-            Some(server) => server,
-            None => servers.primary.acquire().await?,
-        };
+        let any = access == Access::Read && servers.has_replicas() && !self.transaction.is_open() && !self.pinned;
+        let (server, primary) = if any { self.reader(servers).await? } else { (self.primary(servers).await?, true) };
         if server.incarnation != self.incarnation {
             // The statement was routed before this proxy was fenced out, and others have not waited for it.
             server.release();
@@ -240,13 +228,6 @@ impl Session {
             self.activity.close();
             self.era = None;
         }
-    }
-
-    /// The oldest moment that a replica of `shard` must show to this client.
-    pub(super) fn read_moment(&self, shard: ShardId) -> u64 {
-        let servers = &self.shared.servers;
-        let written = self.writes.iter().find(|(id, _)| *id == shard).map_or(0, |(_, at)| *at);
-        written.max(servers.lag_bound(servers.epoch.now()))
     }
 
     /// A replica could not answer: until they have replayed all up to now, the primary does.

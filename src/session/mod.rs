@@ -26,6 +26,7 @@ mod reported;
 mod scatter;
 mod send_tables;
 mod sequence;
+mod server;
 mod setval;
 mod settings;
 pub mod shared;

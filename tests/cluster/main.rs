@@ -7,6 +7,7 @@ mod ddl;
 mod differential;
 mod drivers;
 mod dsn;
+mod failover;
 mod fixture;
 mod gather;
 mod hints;
@@ -152,6 +153,7 @@ const EXCLUSIVE: &[(&str, Test)] = &[
     ("resharding::without_a_rule_it_goes_wrong", resharding::controls::without_a_rule_it_goes_wrong),
     ("resharding::only_the_hard_fence_stops_the_impatient", resharding::controls::only_the_hard_fence_stops_the_impatient),
     ("resharding::answers_agree_after_twenty_moves", resharding::twenty::answers_agree_after_twenty_moves),
+    ("failover::writes_follow_a_promotion", failover::writes_follow_a_promotion),
     ("saturation::replies_belong_to_requests", saturation::replies_belong_to_requests),
 ];
 

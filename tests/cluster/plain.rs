@@ -103,14 +103,27 @@ impl Drop for PlainServer {
 /// Restarts the server of a data folder, as its owner.
 pub(crate) fn restart(data: &Path) -> Result<()> {
     let log = data.join("restart.log");
+    pg_ctl(data, &["-m", "fast", "-w", "-t", "30", "-l", &log.to_string_lossy(), "restart"])
+}
+
+/// Runs `pg_ctl` with these words on the server of a data folder, as its owner.
+pub(crate) fn pg_ctl(data: &Path, words: &[&str]) -> Result<()> {
     let mut pg_ctl = command("pg_ctl");
-    pg_ctl.arg("-D").arg(data).args(["-m", "fast", "-w", "-t", "30", "-l"]).arg(log).arg("restart");
+    pg_ctl.arg("-D").arg(data).args(words);
     Account::unprivileged()?.run(pg_ctl.stdin(Stdio::null()))
 }
 
 /// Runs one of the servers' programs as their account.
 pub(crate) fn run_as_servers(program: &mut Command) -> Result<()> {
     Account::unprivileged()?.run(program.stdin(Stdio::null()))
+}
+
+/// Makes a folder that is not there the data of a replica, with a slot of this name on its primary.
+pub(crate) fn base_backup(primary: &Dsn, data: &Path, slot: &str) -> Result<()> {
+    let mut backup = command("pg_basebackup");
+    backup.env("PGPASSWORD", &primary.password).args(["--no-password", "--no-sync", "--checkpoint=fast", "--write-recovery-conf"]);
+    backup.args(["-h", &primary.host, "-p", &primary.port.to_string(), "-U", &primary.user, "--create-slot", "--slot", slot]);
+    Account::unprivileged()?.run(backup.arg("-D").arg(data).stdin(Stdio::null()))
 }
 
 /// A server program, found on PATH or where Debian keeps it.

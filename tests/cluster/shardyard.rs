@@ -79,6 +79,12 @@ impl Cluster {
         run(words, self.folder.path())
     }
 
+    /// One of the program's commands on this cluster's configuration: whether it succeeded, and what it printed.
+    pub(crate) fn command(&self, words: &[&str]) -> Result<(bool, String)> {
+        let output = Command::new(program()).args(words).arg("--config").arg(&self.config).stdin(Stdio::null()).output()?;
+        Ok((output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()))
+    }
+
     pub(crate) fn config(&self) -> &Path {
         &self.config
     }

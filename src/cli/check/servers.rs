@@ -94,7 +94,11 @@ fn judge(cluster: &Cluster, place: &str, facts: &Facts, is_primary: bool, findin
     }
     match (is_primary, facts.in_recovery) {
         (true, true) => findings.error(place, "is a replica", "promote it, or mend the shard's servers"),
-        (false, false) => findings.error(place, "is no replica", "make it one with pg_basebackup, or take it out of the shard's replicas"),
+        (false, false) => findings.error(
+            place,
+            "takes writes: an old primary, or promoted by nobody's wish; proxies do not use it",
+            "make it a replica again with pg_rewind or pg_basebackup, or take it out of the shard's replicas",
+        ),
         (false, true) if !facts.streaming => {
             findings.error(place, "does not receive from its primary", "look into its log and primary_conninfo")
         }

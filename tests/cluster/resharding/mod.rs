@@ -14,7 +14,7 @@ mod network;
 pub(crate) mod ordeal;
 mod pauses;
 mod placement;
-mod stage;
+pub(crate) mod stage;
 mod standby;
 mod trouble;
 pub(crate) mod twenty;

@@ -20,6 +20,7 @@ const SHARD: &[Migration] = &[
     Migration { number: 2, name: "commit_decision", sql: include_str!("../../migrations/shard/0002_commit_decision.sql") },
     Migration { number: 3, name: "search_path", sql: include_str!("../../migrations/shard/0003_search_path.sql") },
     Migration { number: 4, name: "moves", sql: include_str!("../../migrations/shard/0004_moves.sql") },
+    Migration { number: 5, name: "strangers", sql: include_str!("../../migrations/shard/0005_strangers.sql") },
 ];
 
 /// Taken while migrations run, so that two upgrades at once do one after the other. "shrdyard" in ASCII.

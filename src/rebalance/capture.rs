@@ -11,14 +11,17 @@ use tokio_postgres::{GenericClient, Transaction};
 
 use crate::rebalance::bucket_set::{BucketSet, slots};
 use crate::rebalance::error::{StepError, doing};
-use crate::rebalance::link::Link;
-use crate::rebalance::table::{Table, identifier, list};
+use crate::rebalance::link::{APPLICATION_NAME, Link};
+use crate::rebalance::table::{Pair, Table, identifier, list};
 
 /// The advisory locks of waves: this and the wave's id. Known to `shardyard.admit` too.
 pub(crate) const LOCK_CLASS: i32 = 1_398_361_427;
 /// Sorts behind every name that people give, so that the guard sees the row as it will be written.
 const GUARD: &str = "~~shardyard_guard";
 const TRUNCATE_GUARD: &str = "~~shardyard_truncate";
+/// For sessions with `session_replication_role = replica` that are not the worker's: see `migrations/shard/0005_strangers.sql`.
+const STRANGER_GUARD: &str = "~~shardyard_stranger";
+const TRIGGERS: [&str; 3] = [GUARD, TRUNCATE_GUARD, STRANGER_GUARD];
 /// A lock that is asked for is in the way of all who come after, so at first it is asked for so briefly that nobody notices. Where it is never
 /// free for a moment, it is asked for longer and longer.
 const LOCK_TIMEOUT_MS: u64 = 5;
@@ -80,7 +83,8 @@ pub(crate) async fn guard_tables(link: &mut Link, tables: &[Table]) -> Result<()
             table.oid,
         );
         transaction.batch_execute(&make).await.map_err(action())?;
-        transaction.batch_execute(&guard_function(table)).await.map_err(action())?;
+        transaction.batch_execute(&guard_function(table, "guard", "admit")).await.map_err(action())?;
+        transaction.batch_execute(&guard_function(table, "stranger", "admit_stranger")).await.map_err(action())?;
         transaction.commit().await.map_err(action())?;
         make_triggers(link, table).await?;
     }
@@ -146,6 +150,22 @@ async fn wait_for_writers(link: &Link, tables: &[Table]) -> Result<(), StepError
     )))
 }
 
+/// The seals of both sides of a wave.
+pub(crate) async fn seals(from: &Link, to: &Link, pairs: &[Pair]) -> Result<(String, String), StepError> {
+    let of_from: Vec<u32> = pairs.iter().map(|pair| pair.from.oid).collect();
+    let of_to: Vec<u32> = pairs.iter().map(|pair| pair.to.oid).collect();
+    tokio::try_join!(seal(from, &of_from), seal(to, &of_to))
+}
+
+/// What changes when anybody passes by the guards of a shard's tables: the note of strangers, and the state of the triggers.
+async fn seal(link: &Link, oids: &[u32]) -> Result<String, StepError> {
+    let select = "select pg_catalog.concat((select pg_catalog.concat(last_value, is_called) from shardyard.strangers), ' ',
+                         (select pg_catalog.string_agg(pg_catalog.concat_ws(' ', oid, xmin, tgenabled), ',' order by oid)
+                          from pg_catalog.pg_trigger where tgrelid = any ($1) and tgname::text = any ($2)))";
+    let row = link.client().query_one(select, &[&oids, &TRIGGERS.as_slice()]).await;
+    Ok(row.map_err(doing(format!("looking at the guards of shard {}", link.name)))?.get(0))
+}
+
 /// Removes every object of moves from a shard, triggers first. Repeatable.
 pub(crate) async fn remove_all(link: &mut Link, tables: &[Table]) -> Result<(), StepError> {
     for table in tables {
@@ -173,7 +193,7 @@ pub(crate) async fn remove_all(link: &mut Link, tables: &[Table]) -> Result<(), 
 /// Statements that drop what is there: functions of tables that are gone are found by their names.
 async fn objects<C: GenericClient>(client: &C) -> Result<String, StepError> {
     let select = "select 'drop function ' || p.oid::pg_catalog.regprocedure || ' cascade' from pg_catalog.pg_proc p
-                  where p.pronamespace = 'shardyard'::pg_catalog.regnamespace and (p.proname ~ '^guard_[0-9]+$' or p.proname = 'wave_at')
+                  where p.pronamespace = 'shardyard'::pg_catalog.regnamespace and (p.proname ~ '^(guard|stranger)_[0-9]+$' or p.proname = 'wave_at')
                   union all
                   select 'drop ' || case c.relkind when 'S' then 'sequence ' else 'table ' end || c.oid::pg_catalog.regclass
                   from pg_catalog.pg_class c
@@ -185,11 +205,11 @@ async fn objects<C: GenericClient>(client: &C) -> Result<String, StepError> {
 }
 
 /// The guard: a row of a wave passes by the wave's phase, and its identity is logged; both identities where they differ.
-fn guard_function(table: &Table) -> String {
+fn guard_function(table: &Table, name: &str, admit: &str) -> String {
     let pass = |row: &str| {
         format!(
             "guarded := shardyard.wave_at({});
-        if guarded operator(pg_catalog.<>) 0 and shardyard.admit(guarded) then
+        if guarded operator(pg_catalog.<>) 0 and shardyard.{admit}(guarded) then
             insert into {} values (guarded, {});
         end if;",
             table.bucket(row),
@@ -198,7 +218,7 @@ fn guard_function(table: &Table) -> String {
         )
     };
     format!(
-        "create or replace function shardyard.guard_{oid}() returns trigger language plpgsql as $guard$
+        "create or replace function shardyard.{name}_{oid}() returns trigger language plpgsql as $guard$
 declare
     guarded pg_catalog.int4;
 begin
@@ -228,9 +248,15 @@ $guard$",
 async fn make_triggers(link: &mut Link, table: &Table) -> Result<(), StepError> {
     let make = format!(
         "create trigger {guard} before insert or update or delete on {table} for each row execute function shardyard.guard_{oid}();
-         create trigger {truncate} before truncate on {table} for each statement execute function shardyard.refuse_truncate()",
+         create trigger {truncate} before truncate on {table} for each statement execute function shardyard.refuse_truncate();
+         create trigger {stranger} before insert or update or delete on {table} for each row
+             when (pg_catalog.left(pg_catalog.current_setting('application_name'), {length}) operator(pg_catalog.<>) '{APPLICATION_NAME} ')
+             execute function shardyard.stranger_{oid}();
+         alter table {table} enable always trigger {truncate}, enable replica trigger {stranger}",
         guard = identifier(GUARD),
         truncate = identifier(TRUNCATE_GUARD),
+        stranger = identifier(STRANGER_GUARD),
+        length = APPLICATION_NAME.len() + 1,
         table = table.quoted(),
         oid = table.oid,
     );
@@ -239,9 +265,10 @@ async fn make_triggers(link: &mut Link, table: &Table) -> Result<(), StepError> 
 
 async fn drop_triggers(link: &mut Link, table: &Table) -> Result<(), StepError> {
     let drop = format!(
-        "drop trigger if exists {} on {table}; drop trigger if exists {} on {table}",
+        "drop trigger if exists {} on {table}; drop trigger if exists {} on {table}; drop trigger if exists {} on {table}",
         identifier(GUARD),
         identifier(TRUNCATE_GUARD),
+        identifier(STRANGER_GUARD),
         table = table.quoted()
     );
     with_lock(link, table, false, &drop).await
@@ -254,8 +281,8 @@ async fn with_lock(link: &mut Link, table: &Table, wanted: bool, statements: &st
     loop {
         let transaction = link.begin().await?;
         let select = "select count(*) from pg_catalog.pg_trigger where tgrelid = $1 and tgname::text = any ($2)";
-        let found: i64 = transaction.query_one(select, &[&table.oid, &[GUARD, TRUNCATE_GUARD].as_slice()]).await.map_err(action())?.get(0);
-        if found == if wanted { 2 } else { 0 } {
+        let found: i64 = transaction.query_one(select, &[&table.oid, &TRIGGERS.as_slice()]).await.map_err(action())?.get(0);
+        if usize::try_from(found) == Ok(if wanted { TRIGGERS.len() } else { 0 }) {
             return Ok(());
         }
         match transaction.batch_execute(&format!("set local lock_timeout = {}; {statements}", lock_timeout_ms(tries))).await {

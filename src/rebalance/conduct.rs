@@ -39,14 +39,20 @@ pub(crate) struct Conductor {
     pub(crate) file_rules: TableRules,
     pub(crate) buckets: u32,
     pub(super) throttle: Throttle,
-    /// The wave that has been verified since this leader began, and since then only passes have touched its target.
-    pub(super) verified: Option<i32>,
+    /// The wave that has been verified since this leader began, and the guards' seals of that time: while they are the same, only passes
+    /// have touched its target.
+    pub(super) verified: Option<(i32, Seals)>,
     /// Tries of the current wave's fence that were given up.
     pub(super) given_up: u32,
+    /// It was told that the copy waits for a replica.
+    pub(super) waits: bool,
     passed_back: Instant,
     /// The tables as they were when the current wave was armed, or this leader began: they must stay so until it has switched.
     known: Option<Known>,
 }
+
+/// Of both sides of a wave, see [`capture::seal`].
+pub(crate) type Seals = (String, String);
 
 /// The sharded tables, and each shard's own of them.
 struct Known {
@@ -66,6 +72,7 @@ impl Conductor {
             throttle,
             verified: None,
             given_up: 0,
+            waits: false,
             passed_back: Instant::now(),
             known: None,
         }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
-use crate::rebalance::capture::{LOCK_CLASS, Phase, is_lock_timeout, set_phase};
+use crate::rebalance::capture::{self, LOCK_CLASS, Phase, is_lock_timeout, set_phase};
+use crate::rebalance::conduct::Seals;
 use crate::rebalance::error::{StepError, doing};
 use crate::rebalance::fault;
 use crate::rebalance::journal::{Journal, Move, Wave};
@@ -34,6 +35,8 @@ pub(crate) struct Cutover<'a> {
     pub(crate) shards: &'a mut Shards,
     pub(crate) pairs: &'a [Pair],
     pub(crate) the_move: &'a Move,
+    /// The guards' seals when the rows were verified.
+    pub(crate) seals: Option<Seals>,
     pub(crate) times: Times,
 }
 
@@ -129,6 +132,10 @@ impl Cutover<'_> {
             let (from, to) = self.shards.two(wave.from(), wave.to()).await?;
             let passed = Sides { from, to, pairs: self.pairs, wave: wave.id }.pass().await?;
             info!(wave = wave.id, keys = passed.keys, rows = passed.rows, ms = passed.took.as_millis(), "last pass");
+        }
+        let (from, to) = self.shards.two(wave.from(), wave.to()).await?;
+        if self.seals.as_ref() != Some(&capture::seals(from, to, self.pairs).await?) {
+            return Ok(Fenced::GivenUp("somebody has passed by the guards since the rows were verified"));
         }
         self.times.mark("passed");
         fault::point("fence.passed").await;

@@ -40,6 +40,15 @@ impl StepError {
         }
     }
 
+    /// A server's refusal, with where it was met.
+    #[must_use]
+    pub fn within(self, place: &str) -> Self {
+        match self {
+            Self::Database { action, source } => Self::Database { action: format!("{place}: {action}"), source },
+            other => other,
+        }
+    }
+
     /// The whole chain in one line, for the catalog and the log.
     #[must_use]
     pub fn line(&self) -> String {
@@ -65,11 +74,12 @@ pub fn doing(action: impl Into<String>) -> impl FnOnce(tokio_postgres::Error) ->
     move |source| StepError::Database { action, source }
 }
 
-/// By SQLSTATE: what a server refuses for what it is asked, it refuses again. Locks, lost connections, a full disk may pass.
+/// By SQLSTATE: what a server refuses for what it is asked, it refuses again. Locks and lost connections may pass. A full disk is not filled
+/// again and again: what a try has written stays there as dead rows for a while.
 fn needs_operator(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|code| match code.code().get(..2) {
         // Data, constraints, privileges, syntax and missing objects, features.
         Some("22" | "23" | "28" | "42" | "0A" | "21" | "44") => true,
-        _ => false,
+        _ => code == &tokio_postgres::error::SqlState::DISK_FULL,
     })
 }

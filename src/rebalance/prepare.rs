@@ -77,14 +77,18 @@ impl Preparation<'_> {
 
     async fn set_sequences_apart(&mut self, target: &Client, shard: ShardId) -> Result<(), StepError> {
         let ordinal = self.shards.shard(shard)?.ordinal;
-        let select = "select schemaname::text, sequencename::text, coalesce(last_value, 0) from pg_catalog.pg_sequences
+        let select = "select schemaname::text, sequencename::text from pg_catalog.pg_sequences
                       where increment_by = $1 and schemaname not in ('shardyard')";
         let mut highest: std::collections::BTreeMap<(String, String), i64> = std::collections::BTreeMap::new();
         for id in self.shards.ids().into_iter().filter(|id| *id != shard) {
-            let rows = self.shards.link(id).await?.client().query(select, &[&STRIDE]).await;
-            for row in rows.map_err(doing("reading the sequences"))? {
-                let last = highest.entry((row.get(0), row.get(1))).or_default();
-                *last = (*last).max(row.get(2));
+            let client = self.shards.link(id).await?.client();
+            for row in client.query(select, &[&STRIDE]).await.map_err(doing("reading the sequences"))? {
+                let key: (String, String) = (row.get(0), row.get(1));
+                // From the sequence itself: pg_sequences tells nothing of one that was set and not used since.
+                let last = format!("select last_value from {}.{}", identifier(&key.0), identifier(&key.1));
+                let last: i64 = client.query_one(&last, &[]).await.map_err(doing("reading a sequence"))?.get(0);
+                let known = highest.entry(key).or_default();
+                *known = (*known).max(last);
             }
         }
         let own = target.query(select, &[&STRIDE]).await.map_err(doing("reading the new shard's sequences"))?;

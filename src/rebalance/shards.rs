@@ -179,6 +179,29 @@ impl Shards {
         Ok(true)
     }
 
+    /// The replica that has most left to replay of what its primary has written, and how many bytes that is; those that cannot be reached
+    /// do not count.
+    pub(crate) async fn furthest_behind(&mut self, id: ShardId) -> Result<Option<(Endpoint, u64)>, StepError> {
+        let endpoints = self.replicas_of(id);
+        let mut furthest: Option<(Endpoint, u64)> = None;
+        if endpoints.is_empty() {
+            return Ok(furthest);
+        }
+        let position = self.position(id).await?;
+        let select = "select greatest(pg_catalog.pg_wal_lsn_diff($1::pg_catalog.text::pg_catalog.pg_lsn,
+                                      pg_catalog.pg_last_wal_replay_lsn()), 0)::pg_catalog.int8";
+        for endpoint in endpoints {
+            let Some(replica) = self.replica(&endpoint).await else { continue };
+            let asked = timeout(REPLICA_PATIENCE, replica.query_one(select, &[&position])).await;
+            let Ok(Ok(row)) = asked else { continue };
+            let lag_bytes = row.get::<_, Option<i64>>(0).and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
+            if furthest.as_ref().is_none_or(|(_, most)| lag_bytes > *most) {
+                furthest = Some((endpoint, lag_bytes));
+            }
+        }
+        Ok(furthest)
+    }
+
     /// Opens the connections that the fence must not wait for.
     pub(crate) async fn warm(&mut self, id: ShardId) {
         for endpoint in self.replicas_of(id) {

@@ -23,15 +23,16 @@ impl std::ops::AddAssign for Amount {
 /// Runs `COPY (query) TO STDOUT` here and `COPY into FROM STDIN` there, in the caller's transactions.
 pub(crate) async fn pipe(from: &Transaction<'_>, query: &str, to: &Transaction<'_>, into: &str, binary: bool) -> Result<Amount, StepError> {
     let format = if binary { "binary" } else { "text" };
-    let action = || doing(format!("copying rows into {into}"));
-    let rows = from.copy_out(&format!("copy ({query}) to stdout (format {format})")).await.map_err(action())?;
-    let sink = to.copy_in::<_, Bytes>(&format!("copy {into} from stdin (format {format})")).await.map_err(action())?;
+    let reading = || doing(format!("reading rows at the source for {into}"));
+    let writing = || doing(format!("writing rows at the target into {into}"));
+    let rows = from.copy_out(&format!("copy ({query}) to stdout (format {format})")).await.map_err(reading())?;
+    let sink = to.copy_in::<_, Bytes>(&format!("copy {into} from stdin (format {format})")).await.map_err(writing())?;
     let (mut rows, mut sink) = (std::pin::pin!(rows), std::pin::pin!(sink));
     let mut bytes = 0;
-    while let Some(part) = rows.try_next().await.map_err(action())? {
+    while let Some(part) = rows.try_next().await.map_err(reading())? {
         bytes += part.len() as u64;
-        sink.feed(part).await.map_err(action())?;
+        sink.feed(part).await.map_err(writing())?;
     }
-    let rows = sink.finish().await.map_err(action())?;
+    let rows = sink.finish().await.map_err(writing())?;
     Ok(Amount { rows, bytes })
 }

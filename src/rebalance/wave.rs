@@ -25,11 +25,22 @@ use crate::topology::ShardId;
 
 /// A pass of fewer keys is small enough for the fence.
 const FEW_KEYS: u64 = 500;
+/// A replica that is behind is looked at again after so long.
+const REPLICA_POLL: Duration = Duration::from_millis(250);
+const REPLICA_POLLS_MAX: u32 = 20;
 /// Passes in a row that do not get smaller: the writers are faster than we are, and the fence must be tried all the same.
 const PASSES_MAX: u32 = 50;
 
 impl Conductor {
+    /// One step; a server's refusal is told with the wave's shards.
     pub(super) async fn wave_step(&mut self, the_move: &Move, waves: &mut [Wave], at: usize) -> Result<(), StepError> {
+        let Some(wave) = waves.get(at) else { return Ok(()) };
+        let name = |id: ShardId| self.shards.shard(id).map_or_else(|_| id.to_string(), |shard| shard.name.clone());
+        let place = format!("wave {} from shard {} to shard {}", wave.id, name(wave.from()), name(wave.to()));
+        self.work_on(the_move, waves, at).await.map_err(|error| error.within(&place))
+    }
+
+    async fn work_on(&mut self, the_move: &Move, waves: &mut [Wave], at: usize) -> Result<(), StepError> {
         let all = waves.to_vec();
         let Some(wave) = waves.get_mut(at) else { return Ok(()) };
         match wave.state {
@@ -45,8 +56,8 @@ impl Conductor {
             WaveState::Verifying => self.verify(the_move, wave).await,
             WaveState::Fencing | WaveState::Flipped => {
                 let pairs = self.pairs(wave.from(), wave.to()).await?;
-                let mut cutover =
-                    Cutover { journal: &mut self.journal, shards: &mut self.shards, pairs: &pairs, the_move, times: Times::default() };
+                let (journal, shards) = (&mut self.journal, &mut self.shards);
+                let mut cutover = Cutover { journal, shards, pairs: &pairs, the_move, seals: None, times: Times::default() };
                 if wave.state == WaveState::Fencing { cutover.reopen(wave).await } else { cutover.release(wave).await }
             }
             WaveState::Released => {
@@ -99,10 +110,14 @@ impl Conductor {
     async fn copy(&mut self, the_move: &Move, wave: &mut Wave) -> Result<(), StepError> {
         let pairs = self.pairs(wave.from(), wave.to()).await?;
         let owned = self.shards.owned(wave.from());
-        let (from, to) = self.shards.two(wave.from(), wave.to()).await?;
+        let to = self.shards.link(wave.to()).await?;
         let left = copy::unmarked(to, &pairs, wave, owned).await?;
         let mut copied = 0;
         for chunk in &left {
+            if self.is_ahead_of_replicas(the_move, wave).await? {
+                return Ok(());
+            }
+            let (from, to) = self.shards.two(wave.from(), wave.to()).await?;
             let began = Instant::now();
             let amount = chunk.copy(from, to, wave.id).await?;
             copied += 1;
@@ -114,6 +129,7 @@ impl Conductor {
                 return Ok(());
             }
         }
+        let to = self.shards.link(wave.to()).await?;
         for pair in &pairs {
             let analyze = format!("analyze {}", pair.to.quoted());
             to.client().batch_execute(&analyze).await.map_err(doing("analyzing the target"))?;
@@ -124,6 +140,30 @@ impl Conductor {
         Ok(())
     }
 
+    /// Whether a replica of either shard is further behind than it may be: then the copy waits, and says so.
+    async fn is_ahead_of_replicas(&mut self, the_move: &Move, wave: &Wave) -> Result<bool, StepError> {
+        let lag_bytes_max = the_move.options.lag_bytes_max;
+        if lag_bytes_max == 0 {
+            return Ok(false);
+        }
+        for id in [wave.source, wave.target] {
+            if let Some((replica, lag_bytes)) = self.shards.furthest_behind(id).await?
+                && lag_bytes > lag_bytes_max
+            {
+                let text = format!("replica {replica} is {lag_bytes} bytes behind, at most {lag_bytes_max} are allowed");
+                info!(wave = wave.id, %replica, lag_bytes, lag_bytes_max, "the copy waits for a replica");
+                self.journal.tell(wave.id, &json!({ "waits": text })).await?;
+                self.waits = true;
+                sleep(REPLICA_POLL).await;
+                return Ok(true);
+            }
+        }
+        if std::mem::take(&mut self.waits) {
+            self.journal.tell(wave.id, &json!({ "waits": null })).await?;
+        }
+        Ok(false)
+    }
+
     async fn catch_up(&mut self, the_move: &Move, wave: &mut Wave) -> Result<(), StepError> {
         let pairs = self.pairs(wave.from(), wave.to()).await?;
         for _ in 0..PASSES_MAX {
@@ -132,7 +172,12 @@ impl Conductor {
             }
         }
         fault::point("catching-up.after").await;
-        if self.verified != Some(wave.id) {
+        let (from, to) = self.shards.two(wave.from(), wave.to()).await?;
+        let sealed = (wave.id, capture::seals(from, to, &pairs).await?);
+        if self.verified.as_ref() != Some(&sealed) {
+            if self.verified.take().is_some_and(|(verified, _)| verified == wave.id) {
+                warn!(wave = wave.id, "somebody has passed by the guards since the verification: once more");
+            }
             return self.journal.advance(wave, WaveState::Verifying).await.map(drop);
         }
         self.tables_are_the_same(wave).await?;
@@ -140,8 +185,14 @@ impl Conductor {
         let version = store::version(self.journal.client()).await?;
         proxies::wait(self.journal.client(), &mut self.shards, version, Until::Seen).await?;
         self.pass(wave, &pairs).await?;
-        let mut cutover =
-            Cutover { journal: &mut self.journal, shards: &mut self.shards, pairs: &pairs, the_move, times: Times::default() };
+        let mut cutover = Cutover {
+            journal: &mut self.journal,
+            shards: &mut self.shards,
+            pairs: &pairs,
+            the_move,
+            seals: Some(sealed.1),
+            times: Times::default(),
+        };
         match cutover.fence(wave).await? {
             Fenced::Flipped => {
                 cutover.release(wave).await?;
@@ -171,6 +222,7 @@ impl Conductor {
         let pairs = self.pairs(wave.from(), wave.to()).await?;
         let owned = self.shards.owned(wave.from());
         let (from, to) = self.shards.two(wave.from(), wave.to()).await?;
+        let seals = capture::seals(from, to, &pairs).await?;
         let mut sides = Sides { from, to, pairs: &pairs, wave: wave.id };
         let mut repaired = false;
         for pair in &pairs {
@@ -193,7 +245,7 @@ impl Conductor {
         if repaired {
             return self.journal.advance(wave, WaveState::CatchingUp).await.map(drop);
         }
-        self.verified = Some(wave.id);
+        self.verified = Some((wave.id, seals));
         self.journal.tell(wave.id, &json!({ "verified": true, "differences": null })).await?;
         self.journal.advance(wave, WaveState::CatchingUp).await?;
         info!(wave = wave.id, "verified");
@@ -229,14 +281,26 @@ impl Conductor {
 
     async fn delete_rows(&mut self, options: &MoveOptions, wave: &Wave, shard: ShardId) -> Result<(), StepError> {
         let tables = self.tables(shard).await?;
-        let link = self.shards.link(shard).await?;
         for table in tables {
             loop {
+                let link = self.shards.link(shard).await?;
                 let rows = cleanup::delete_batch(link, &table, wave).await?;
                 if rows == 0 {
                     break;
                 }
+                self.let_replicas_follow(options, shard).await?;
                 self.throttle.pace(options, Amount { rows, bytes: 0 }).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for replicas that are behind; not for ever, for nobody looks at the operator's wish here.
+    async fn let_replicas_follow(&mut self, options: &MoveOptions, shard: ShardId) -> Result<(), StepError> {
+        for _ in 0..REPLICA_POLLS_MAX {
+            match self.shards.furthest_behind(shard).await? {
+                Some((_, lag_bytes)) if options.lag_bytes_max > 0 && lag_bytes > options.lag_bytes_max => sleep(REPLICA_POLL).await,
+                _ => break,
             }
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! The catalog, the shards' functions and the local cluster, on a cluster of two shards that is made at the start and removed at the end.
 
+mod adopt;
 mod agreement;
 mod catalog;
 mod cluster;
@@ -47,6 +48,7 @@ fn trials(fixture: Option<&Arc<Fixture>>) -> Vec<Trial> {
         ("commands::tables_become_reference_tables", commands::tables_become_reference_tables),
         ("commands::tables_are_declared_before_they_are_made", commands::tables_are_declared_before_they_are_made),
         ("commands::check_names_what_is_wrong", commands::check_names_what_is_wrong),
+        ("adopt::databases_become_a_cluster", adopt::databases_become_a_cluster),
         ("moves::shards_come_and_go", moves::shards_come_and_go),
         ("moves::moves_are_turned_back", moves::moves_are_turned_back),
         ("moves::differences_are_found", moves::differences_are_found),

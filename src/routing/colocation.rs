@@ -38,7 +38,7 @@ impl Analyzer<'_> {
     }
 
     /// Whether the term is an anchor of the block of `region`, and not of a side that may be padded.
-    fn is_anchor(&self, term: Term, region: RegionId) -> bool {
+    pub(crate) fn is_anchor(&self, term: Term, region: RegionId) -> bool {
         self.anchors.contains(&term) && self.regions.region_of(term) == Some(region)
     }
 

@@ -5,6 +5,7 @@ use crate::routing::colocation::column_sql;
 use crate::routing::decide::{Binding, Decision};
 use crate::routing::facts::{ShardedUse, UseKey};
 use crate::routing::feed::source_of;
+use crate::routing::matching::{self, Matching};
 use crate::routing::owned::Ownership;
 use crate::routing::refusal::Refusal;
 use crate::routing::respell::quoted;
@@ -34,6 +35,8 @@ pub struct EachPlan {
     pub target: EachTarget,
     /// How each shard leaves out rows that another one owns; `None`: the statement cannot say it.
     owned: Option<Ownership>,
+    /// Of a MERGE, instead.
+    matching: Option<Matching>,
 }
 
 /// What is written.
@@ -74,16 +77,23 @@ pub(crate) fn plan(sought: &Sought<'_>) -> Result<EachPlan, String> {
             Vec::new()
         }
         (Statement::Insert(_), _) => return Err("its rows are those of a query".to_owned()),
-        (Statement::Merge(_), EachTarget::Sharded | EachTarget::Reference) => return Err("it is a MERGE".to_owned()),
+        (Statement::Merge(_), EachTarget::Reference) => return Err("it is a MERGE".to_owned()),
+        (Statement::Merge(_), EachTarget::Sharded) => Vec::new(),
         (_, EachTarget::Sharded) => sent(sought, with)?,
         (_, target) => all_sent(sought, with, target)?,
     };
+    let matching = match sought.statement {
+        Statement::Merge(merge) if target == EachTarget::Sharded => Some(matching::plan(sought, merge)?),
+        _ => None,
+    };
     let binding = match sought.decision {
+        // A MERGE's conditions are not those of the rows that it inserts.
+        _ if matching.is_some() => None,
         Decision::Bound(bound) => bound.bindings.iter().find(|binding| !binding.assigned).cloned(),
         _ => None,
     };
     let owned = if target == EachTarget::Sharded { ownership(sought) } else { None };
-    Ok(EachPlan { binding, clock, returning: !returning.is_empty(), sent, target, owned })
+    Ok(EachPlan { binding, clock, returning: !returning.is_empty(), sent, target, owned, matching })
 }
 
 /// What must hold of any write on several shards; whether it names the clock.
@@ -113,7 +123,7 @@ pub(crate) fn vet(sought: &Sought<'_>, with: &With, returning: &[Target], target
     }
     let differs = facts.differences.iter().find(|what| match what.as_str() {
         // Of several rows that match, any one's values are taken.
-        "UPDATE … FROM" => target == EachTarget::Reference,
+        "UPDATE … FROM" | "MERGE" => target == EachTarget::Reference,
         "ON CONFLICT DO NOTHING" | "FOR UPDATE" => false,
         "LIMIT" | "DISTINCT ON" => !facts.reference.is_empty() || target == EachTarget::Reference,
         "DEFAULT" => matches!(sought.statement, Statement::Update(_)) && has_volatile_default(sought),
@@ -313,11 +323,21 @@ fn ownership(sought: &Sought<'_>) -> Option<Ownership> {
 }
 
 impl EachPlan {
-    /// What a shard's text has besides, where these buckets do not count (see [`crate::topology::Moving::left_out`]); `None`: the
-    /// statement cannot say it.
+    /// What a shard's text has besides, where these buckets do not count (see [`crate::topology::Moving::left_out`]), or where it has
+    /// to know which are not its own; `None`: the statement cannot say it.
     #[must_use]
-    pub fn insertions(&self, tokens: &Tokens<'_>, left_out: &str) -> Option<Vec<Replacement>> {
-        self.owned.as_ref()?.insertions(tokens, left_out)
+    pub fn insertions(&self, tokens: &Tokens<'_>, left_out: Option<&str>, others: &str) -> Option<Vec<Replacement>> {
+        match (&self.matching, left_out) {
+            (Some(matching), _) => matching.insertions(tokens, left_out, others),
+            (None, Some(left_out)) => self.owned.as_ref()?.insertions(tokens, left_out),
+            (None, None) => Some(Vec::new()),
+        }
+    }
+
+    /// Whether each shard has to know which buckets are not its own.
+    #[must_use]
+    pub fn shares_rows(&self) -> bool {
+        self.matching.as_ref().is_some_and(|matching| matching.shares)
     }
 
     pub(crate) fn binding(&self) -> Option<&Binding> {

@@ -1,9 +1,11 @@
 //! What a statement is found to do: tables by kind, functions by volatility, writes.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::routing::refusal::Refusal;
 use crate::routing::region::{RegionId, Term, ValueSet};
+use crate::routing::scope::Ranges;
 use crate::routing::value::Value;
 use crate::topology::KeyType;
 use crate::topology::schema::{Relation, Volatility};
@@ -37,6 +39,22 @@ pub(crate) struct KeyUpdate {
     pub key_column: String,
     pub key_type: KeyType,
     pub value: Value,
+}
+
+/// A MERGE: what is joined in it.
+#[derive(Debug)]
+pub(crate) struct Merged {
+    /// The key of the target, if it is sharded.
+    pub key: Option<Term>,
+    /// Where ON holds.
+    pub matched: RegionId,
+    /// Where the source's own conditions hold.
+    pub region: RegionId,
+    pub source: Ranges,
+    /// The sharded tables that the source reads, as places among [`Facts::sharded`].
+    pub source_uses: Range<usize>,
+    /// The source's column that each INSERT stores as the key; `None`: something else.
+    pub inserted: Vec<Option<Term>>,
 }
 
 /// Everything the decision needs.
@@ -76,6 +94,8 @@ pub(crate) struct Facts {
     pub calls: Vec<(String, Option<Volatility>)>,
     /// INSERT … SELECT: the column that becomes the key, and the region of the SELECT's own block.
     pub stored: Option<(Term, RegionId)>,
+    /// The statement's own MERGE.
+    pub merged: Option<Merged>,
     /// Something whose value or rows differ from server to server, for reads that run on several.
     pub varying: Option<String>,
     /// Something stays behind in the server's session: session advisory locks, what set_config sets, what functions leave.

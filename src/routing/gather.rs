@@ -318,7 +318,7 @@ impl GatherPlan {
     }
 }
 
-fn key_column(relation: &Relation) -> String {
+pub(crate) fn key_column(relation: &Relation) -> String {
     match &relation.placement {
         Placement::Sharded { key_column, .. } => key_column.clone(),
         Placement::Reference | Placement::Single => String::new(),

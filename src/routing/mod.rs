@@ -27,6 +27,7 @@ mod parameter;
 pub mod plan;
 mod planner;
 pub mod refusal;
+mod matching;
 mod merging;
 mod respell;
 mod region;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::routing::analyze::{Analyzer, Output, Place};
-use crate::routing::facts::{KeyUpdate, UseKey};
+use crate::routing::facts::{KeyUpdate, Merged, UseKey};
 use crate::routing::from::{From, Named, family_of};
 use crate::routing::refusal::Refusal;
 use crate::routing::region::{RegionId, ValueSet};
@@ -62,8 +62,11 @@ impl Analyzer<'_> {
             let target = analyzer.target(&merge.table, merge.alias.as_ref(), Some(matched));
             let mut padded = Vec::new();
             let nothing = Ranges::default();
+            let read = analyzer.facts.sharded.len();
             let mut ranges = analyzer.ranges_of(&merge.source, From { scope, before: &nothing, region }, &mut padded);
             let source = ranges.clone();
+            let source_uses = read..analyzer.facts.sharded.len();
+            let mut inserted = Vec::new();
             ranges.list.push(target.range.clone());
             let inside = scope.within(&ranges);
             analyzer.condition(&merge.on, &inside, matched);
@@ -75,26 +78,39 @@ impl Analyzer<'_> {
                     MergeAction::Update(sets) => analyzer.assignments(sets, &target, &inside, matched),
                     MergeAction::Insert { columns, values } => {
                         analyzer.inspect_all(values, &inside, region);
-                        analyzer.merge_insert(&target, columns.as_deref(), values, (&sources, region));
+                        inserted.push(analyzer.merge_insert(&target, columns.as_deref(), values, (&sources, region)));
                     }
                 }
             }
             output = analyzer.returning(&merge.returning, &ranges, &inside, Place { region, parent, link: false });
+            let key =
+                sharded(&target).and_then(|(_, key)| target.range.columns.iter().find(|(name, _)| *name == key).map(|(_, term)| *term));
+            analyzer.facts.merged = Some(Merged { key, matched, region, source: source.clone(), source_uses, inserted });
         });
         output
     }
 
-    fn merge_insert(&mut self, target: &Target, columns: Option<&[String]>, values: &[Expr], (sources, region): (&Scope<'_>, RegionId)) {
-        let Some((relation, key)) = sharded(target) else { return };
+    /// The source's column that becomes the key.
+    fn merge_insert(
+        &mut self,
+        target: &Target,
+        columns: Option<&[String]>,
+        values: &[Expr],
+        (sources, region): (&Scope<'_>, RegionId),
+    ) -> Option<usize> {
+        let (relation, key) = sharded(target)?;
         let Some(expr) = key_position(&relation, columns, &key).and_then(|at| values.get(at)) else {
-            return self.facts.refuse(Refusal::missing_key(&relation.name, &key));
+            self.facts.refuse(Refusal::missing_key(&relation.name, &key));
+            return None;
         };
         let by = match (self.value(expr), sources.term(expr)) {
             (Some(value), _) => UseKey::Rows(vec![value]),
             (None, Some(term)) if is_not_null(&relation, &key) || self.regions.is_never_null(term, region) => UseKey::Term { term, region },
             (None, _) => UseKey::Unknown,
         };
+        let term = if let UseKey::Term { term, .. } = by { Some(term) } else { None };
         self.sharded_use(&relation, by);
+        term
     }
 
     pub(crate) fn insert(&mut self, insert: &Insert, scope: &Scope<'_>, parent: RegionId) -> Output {

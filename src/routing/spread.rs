@@ -100,11 +100,11 @@ impl Spreading {
 
     /// The refusal, with why the last way was none.
     fn explained(&self, refusal: Refusal) -> Refusal {
-        let Some((_, reason)) = self.not_provable.iter().find(|(way, reason)| *way == "gather" && *reason != refusal.message) else {
-            return refusal;
-        };
+        let last = |(way, reason): &&(&str, String)| matches!(*way, "gather" | "split") && *reason != refusal.message;
+        let Some((way, reason)) = self.not_provable.iter().find(last) else { return refusal };
+        let impossible = if *way == "gather" { "be computed over all shards" } else { "run on several shards" };
         let detail = refusal.detail.as_deref().map_or_else(String::new, |detail| format!("{detail} "));
-        Refusal { detail: Some(format!("{detail}It cannot be computed over all shards: {reason}.")), ..refusal }
+        Refusal { detail: Some(format!("{detail}It cannot {impossible}: {reason}.")), ..refusal }
     }
 
     /// For a text that the parser does not understand.

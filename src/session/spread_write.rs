@@ -1,5 +1,6 @@
 //! Writes on several shards: the same on each, or the rows of an INSERT by their keys; in one transaction, answered as one.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
@@ -22,6 +23,7 @@ use crate::sql::clock::Moment;
 use crate::sql::cursor::Tokens;
 use crate::sql::splice::{Replacement, Spliced};
 use crate::topology::ShardId;
+use crate::topology::moving::not_owned;
 use crate::wire::reader::Reader;
 use crate::wire::{ServerError, SqlState, error_body, frame, from_client, from_server, to_client, to_server};
 
@@ -152,13 +154,13 @@ impl Session {
         let mut parts = Vec::with_capacity(order.len());
         for shard in order {
             let left_out = self.left_out(shard).filter(|_| plan.target == EachTarget::Sharded);
-            parts.push((
-                shard,
-                match left_out {
-                    Some(left_out) => whole(&self.owned_replacements((text, plan), &left_out, &replacements)?),
-                    None => whole(&replacements),
-                },
-            ));
+            let parted = left_out.is_some() || plan.shares_rows();
+            let text = if parted {
+                whole(&self.owned_replacements((text, plan), (shard, left_out), &replacements)?)
+            } else {
+                whole(&replacements)
+            };
+            parts.push((shard, text));
         }
         Ok(Texts { parts, order: None, returning: plan.returning, described, first_only })
     }
@@ -167,11 +169,12 @@ impl Session {
     fn owned_replacements(
         &self,
         (text, plan): (&[u8], &EachPlan),
-        left_out: &str,
+        (shard, left_out): (ShardId, Option<Arc<str>>),
         replacements: &[Replacement],
     ) -> Result<Vec<Replacement>, Failure> {
         let tokens = Tokens::new(text, self.settings.standard_strings).ok();
-        let insertions = tokens.and_then(|tokens| plan.insertions(&tokens, left_out));
+        let others = if plan.shares_rows() { not_owned(&self.pools.map, shard) } else { String::new() };
+        let insertions = tokens.and_then(|tokens| plan.insertions(&tokens, left_out.as_deref(), &others));
         let mut all = insertions.ok_or_else(|| Failure::report(cannot_leave_out()))?;
         all.extend_from_slice(replacements);
         all.sort_by_key(|replacement| replacement.place.start);

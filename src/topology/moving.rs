@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use crate::topology::{BucketId, MapVersion, ShardId};
+use crate::topology::{BucketId, MapVersion, ShardId, ShardMap};
 
 /// A batch of buckets with one cutover, from `arming` to `cleaning`: rows of its buckets may be on both shards.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,6 +185,15 @@ impl BucketSet {
 #[must_use]
 pub fn owned(key: &str, left_out: &str) -> String {
     format!("(pg_catalog.get_bit({left_out}, shardyard.bucket({key})) OPERATOR(pg_catalog.=) 1) IS NOT TRUE")
+}
+
+/// The buckets of all other shards, for [`owned`].
+#[must_use]
+pub fn not_owned(map: &ShardMap, shard: ShardId) -> String {
+    let count = map.buckets();
+    let mut buckets = BucketSet::new(count as usize);
+    (0..count).map(BucketId).filter(|bucket| map.owner(*bucket) != shard).for_each(|bucket| buckets.insert(bucket));
+    buckets.constant()
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ const REFUSED: &[&str] = &[
     "update refused_orders set user_id = 6 where user_id = 5",
     "insert into refused_orders values (5, 1) on conflict (user_id, item) do update set user_id = 6",
     "with gone as (delete from refused_orders where user_id = 5 returning *) insert into refused_orders select 6, item from gone",
-    "merge into refused_orders o using refused_users u on o.user_id = u.user_id when matched then delete",
     "insert into refused_moments values (1, default), (2, default), (3, default), (4, default), (5, default)",
     "copy refused_moments (user_id) from stdin",
     "prepare transaction 'mine'",

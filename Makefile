@@ -1,5 +1,5 @@
 # What a person types. Each target installs what is missing first (scripts/setup).
-.PHONY: help demo dev test soak regression fuzz bench bench-moves lint unit drivers
+.PHONY: help demo dev test soak regression fuzz bench bench-moves bench-scatter lint unit drivers
 
 help:
 	@echo "make demo   a cluster of four shards, filled and loaded; a fifth comes and goes; taken down again"
@@ -10,6 +10,7 @@ help:
 	@echo "make fuzz   every decoder, the tokenizer and the planner against random input, ten minutes each"
 	@echo "make bench  direct PostgreSQL, PgBouncer and Shardyard side by side"
 	@echo "make bench-moves   a move's copy against COPY through a pipe, and what its guards cost writers"
+	@echo "make bench-scatter   COPY and reads over four shards against one server and against the shards themselves"
 	@echo "make lint   format and lints only"
 
 demo:
@@ -46,6 +47,10 @@ bench:
 bench-moves:
 	@scripts/setup server
 	@python3 -B benches/moves.py
+
+bench-scatter:
+	@scripts/setup server
+	@python3 -B benches/scatter.py
 
 lint:
 	cargo fmt --check

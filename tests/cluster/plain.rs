@@ -106,6 +106,13 @@ pub(crate) fn restart(data: &Path) -> Result<()> {
     pg_ctl(data, &["-m", "fast", "-w", "-t", "30", "-l", &log.to_string_lossy(), "restart"])
 }
 
+/// Starts the server of a data folder for the first time, as its owner.
+pub(crate) fn start(data: &Path) -> Result<()> {
+    let log = data.join("restart.log");
+    let started = pg_ctl(data, &["-w", "-t", "30", "-l", &log.to_string_lossy(), "start"]);
+    started.with_context(|| fs::read_to_string(&log).unwrap_or_default())
+}
+
 /// Runs `pg_ctl` with these words on the server of a data folder, as its owner.
 pub(crate) fn pg_ctl(data: &Path, words: &[&str]) -> Result<()> {
     let mut pg_ctl = command("pg_ctl");

@@ -84,11 +84,8 @@ impl Twins {
         connection.query("select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = 'twin' and not active")?;
         plain::base_backup(&primary.dsn, &dead.data, "twin")?;
         std::fs::write(&settings, text)?;
-        let log = dead.data.join("restart.log");
-        let words = ["-w", "-t", "30", "-l", &log.to_string_lossy(), "start"];
-        let start = || plain::pg_ctl(&dead.data, &words).with_context(|| std::fs::read_to_string(&log).unwrap_or_default());
         // What is left of the dead one may hold its port.
-        eventually(PATIENCE, start)?;
+        eventually(PATIENCE, || plain::start(&dead.data))?;
         self.wait_for_each_other()
     }
 

@@ -6,6 +6,7 @@ mod cards;
 mod client;
 pub(crate) mod controls;
 mod disk;
+pub(crate) mod failovers;
 pub(crate) mod faults;
 mod history;
 mod load;

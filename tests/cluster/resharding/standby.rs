@@ -72,5 +72,5 @@ fn follow(data: &Path, dead: &Dsn, primary: &Dsn) -> Result<()> {
     let settings = data.join("shardyard.conf");
     let text = std::fs::read_to_string(&settings)?;
     std::fs::write(&settings, text.replace(&format!("port = {}\n", primary.port), &format!("port = {}\n", dead.port)))?;
-    eventually(PATIENCE, || plain::restart(data))
+    eventually(PATIENCE, || plain::start(data))
 }

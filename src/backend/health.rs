@@ -13,7 +13,6 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
-pub use crate::backend::probe::control_target;
 use crate::backend::probe::{Probe, Status};
 use crate::backend::roles::{Role, Verdict, judge};
 use crate::backend::tenure::Tenure;

@@ -10,9 +10,9 @@ use tokio_postgres::{AsyncMessage, Client};
 use tracing::{debug, warn};
 
 use crate::backend::ControlRole;
-use crate::backend::health::control_target;
 use crate::backend::inbox::Notification;
 use crate::backend::notifications::Notifications;
+use crate::backend::probe::control_target;
 use crate::backend::settings::quoted_identifier;
 use crate::topology::{Endpoint, ShardId};
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use tokio_postgres::Client;
 
-use crate::backend::health::control_target;
+use crate::backend::probe::control_target;
 use crate::catalog::{TableRules, migrate, schema};
 use crate::cli::init;
 use crate::config;

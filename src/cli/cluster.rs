@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use tokio_postgres::Client;
 
-use crate::backend::health::control_target;
+use crate::backend::probe::control_target;
 use crate::catalog::{TableRules, store};
 use crate::config;
 use crate::proxy::{MapSource, Options};

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use crate::backend::ControlRole;
-use crate::backend::health::control_target;
+use crate::backend::probe::control_target;
 use crate::catalog::view::Request;
 use crate::catalog::{self, CatalogState, TableRule, TableRules, Target, View, store};
 use crate::telemetry::task;

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::backend::ControlRole;
-use crate::backend::health::control_target;
+use crate::backend::probe::control_target;
 use crate::catalog::View;
 use crate::execute::two_phase::{GID_PREFIX, anchor_of};
 use crate::topology::{Endpoint, ShardId, ShardMap};

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tokio_postgres::Client;
 
 use crate::backend::ControlRole;
-use crate::backend::health::control_target;
+use crate::backend::probe::control_target;
 use crate::catalog::{ConnectError, TableRules, store};
 use crate::net::control::OpenError;
 use crate::rebalance::error::{StepError, doing};

@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 use tracing::info;
 
 use crate::backend::ControlRole;
-use crate::backend::health::control_target;
+use crate::backend::probe::control_target;
 use crate::catalog::sequences::{STRIDE, set_apart};
 use crate::catalog::{TableRules, migrate};
 use crate::rebalance::error::{StepError, doing};

@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 use tracing::{debug, warn};
 
 use crate::backend::ControlRole;
-use crate::backend::health::control_target;
+use crate::backend::probe::control_target;
 use crate::catalog::store::{self, ShardRow};
 use crate::execute::two_phase::GID_PREFIX;
 use crate::rebalance::error::{StepError, doing};

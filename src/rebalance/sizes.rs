@@ -3,7 +3,7 @@
 use tokio_postgres::Client;
 
 use crate::backend::ControlRole;
-use crate::backend::health::control_target;
+use crate::backend::probe::control_target;
 use crate::catalog::{TableRules, store};
 use crate::rebalance::error::{StepError, doing};
 use crate::rebalance::start::Sizes;

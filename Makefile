@@ -29,6 +29,7 @@ soak:
 	@scripts/setup server
 	SHARDYARD_SOAK=1 cargo test --test model -- --nocapture
 	SHARDYARD_SOAK=1 cargo test --test cluster -- --nocapture resharding
+	SHARDYARD_SOAK=1 cargo test --test control -- --nocapture moves::shards_come_and_go
 	SHARDYARD_SOAK=1 cargo test --test cluster -- saturation
 	SHARDYARD_SOAK=1 cargo test --test cluster -- bank
 	SHARDYARD_SOAK=1 cargo test --test cluster -- differential::seeds

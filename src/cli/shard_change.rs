@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
 use tokio_postgres::Client;
 use tokio_postgres::config::Host;
 
 use crate::catalog::store;
 use crate::cli::arguments::{MoveArguments, ShardCommand};
 use crate::cli::cluster::Cluster;
-use crate::cli::moves;
+use crate::cli::plan_report::{self, Rate};
+use crate::cli::move_watch;
 use crate::rebalance::journal::MoveKind;
 use crate::rebalance::precheck::{self, Check, Precheck};
-use crate::rebalance::start::{self, Order, Planned, Sizes, Wanted};
+use crate::rebalance::start::{self, Order, Planned, Wanted};
 use crate::rebalance::{MoveOptions, sizes};
 use crate::topology::shard_map::Replica;
 use crate::topology::{Endpoint, Shard, ShardId};
@@ -57,15 +57,11 @@ async fn begin(cluster: &Cluster, wanted: Wanted, run: &MoveArguments) -> Result
         precheck::passed(&checks).map_err(line)?;
         planned = start::start(&mut catalog, &wanted, &sizes, &order).await.map_err(line)?;
     }
-    tell(&planned, &sizes, run.json)?;
-    if run.dry_run && !run.json {
-        for Check { name, fault, .. } in &checks {
-            println!("  check {name}: {}", fault.as_deref().unwrap_or("fine"));
-        }
-    }
+    let rate = Rate::read(&catalog, &order.options).await?;
+    plan_report::tell(&planned, &sizes, &rate, &checks, run.json);
     precheck::passed(&checks).map_err(line)?;
     match planned.id {
-        Some(id) if run.wait => moves::wait(cluster, id, run.json).await,
+        Some(id) if run.wait => move_watch::wait(cluster, id, run.json).await,
         Some(_) => Ok(0),
         None => Ok(0),
     }
@@ -78,48 +74,6 @@ async fn check(cluster: &Cluster, catalog: &Client, planned: &Planned) -> Result
     let new = planned.shard.as_ref().filter(|_| planned.kind == MoveKind::Add);
     let removed = planned.shard.as_ref().filter(|_| planned.kind == MoveKind::Remove).map(|shard| shard.id);
     precheck.run(new, removed).await.map_err(line)
-}
-
-/// What moves, and how much that is.
-fn tell(planned: &Planned, sizes: &Sizes, as_json: bool) -> Result<()> {
-    let rows_of = |wave: &crate::rebalance::plan::Transfer| {
-        let owned = planned.shards.iter().find(|row| row.shard.id == wave.source).map_or(1, |row| u64::from(row.buckets.max(1)));
-        let (rows, bytes) = sizes.get(&wave.source).copied().unwrap_or_default();
-        let count = wave.buckets.len() as u64;
-        (rows.saturating_mul(count) / owned, bytes.saturating_mul(count) / owned)
-    };
-    let name = |id: ShardId| {
-        let own = planned.shard.iter().find(|shard| shard.id == id).map(|shard| shard.name.clone());
-        let listed = || planned.shards.iter().find(|row| row.shard.id == id).map(|row| row.shard.name.clone());
-        own.or_else(listed).unwrap_or_default()
-    };
-    if as_json {
-        let wave = |wave: &crate::rebalance::plan::Transfer| -> Value {
-            let (rows, bytes) = rows_of(wave);
-            json!({"source": name(wave.source), "target": name(wave.target), "buckets": wave.buckets.len(), "rows": rows, "bytes": bytes})
-        };
-        let waves: Vec<Value> = planned.waves.iter().map(wave).collect();
-        println!("{}", json!({ "move": planned.id, "kind": planned.kind.name(), "waves": waves }));
-        return Ok(());
-    }
-    let buckets: usize = planned.waves.iter().map(|wave| wave.buckets.len()).sum();
-    let all: u64 = planned.shards.iter().map(|row| u64::from(row.buckets)).sum();
-    match planned.id {
-        Some(id) => println!("move {id}: {buckets} of {all} buckets in {} waves", planned.waves.len()),
-        None if planned.waves.is_empty() => println!("the shares are as they should be: nothing moves"),
-        None => println!("would move {buckets} of {all} buckets in {} waves", planned.waves.len()),
-    }
-    for wave in &planned.waves {
-        let (rows, bytes) = rows_of(wave);
-        println!(
-            "  {} to {}: {} buckets, about {rows} rows, {} MB",
-            name(wave.source),
-            name(wave.target),
-            wave.buckets.len(),
-            bytes / 1_000_000
-        );
-    }
-    Ok(())
 }
 
 /// An error of the layer below, its causes in one line.

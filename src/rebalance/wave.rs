@@ -112,6 +112,7 @@ impl Conductor {
         let owned = self.shards.owned(wave.from());
         let to = self.shards.link(wave.to()).await?;
         let left = copy::unmarked(to, &pairs, wave, owned).await?;
+        let chunks = pairs.iter().map(|pair| copy::chunks(pair, &wave.buckets, owned).len()).sum();
         let mut copied = 0;
         for chunk in &left {
             if self.is_ahead_of_replicas(the_move, wave).await? {
@@ -123,7 +124,7 @@ impl Conductor {
             copied += 1;
             self.throttle.pace(&the_move.options, amount).await;
             let left_now = left.len() - copied;
-            self.journal.tell(wave.id, &copying(amount, left_now, began.elapsed())).await?;
+            self.journal.tell(wave.id, &copying(amount, (left_now, chunks), began.elapsed())).await?;
             // The operator's wish is looked at after each chunk.
             if copied < left.len() && self.throttle.has_worked_long() {
                 return Ok(());
@@ -321,11 +322,12 @@ impl Conductor {
 }
 
 /// How the copy goes: of the last chunk, and how long the others will take like it.
-fn copying(last: Amount, chunks_left: usize, took: Duration) -> serde_json::Value {
+fn copying(last: Amount, (chunks_left, chunks): (usize, usize), took: Duration) -> serde_json::Value {
     let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
     json!({
         "copying": {
             "chunks_left": chunks_left,
+            "chunks": chunks,
             "rows_per_s": last.rows.saturating_mul(1_000) / ms,
             "bytes_per_s": last.bytes.saturating_mul(1_000) / ms,
             "eta_s": (chunks_left as u64).saturating_mul(ms) / 1_000,

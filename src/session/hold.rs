@@ -145,7 +145,9 @@ impl Session {
             return Ok(());
         }
         let error = PlainError::new(SqlState(*b"55006"), "definitions cannot change while rows are being moved between shards");
-        Err(Failure::report(error.hint("Repeat it when the move is done; \"shardyard move list\" tells how far it is.")))
+        Err(Failure::report(error.hint(
+            "Repeat it when the move is done: \"shardyard move list\" tells how far it is, and \"shardyard move finalize\" ends one that is reversible.",
+        )))
     }
 
     fn has_written_reference(&self, before: MapVersion) -> bool {

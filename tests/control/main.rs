@@ -9,6 +9,7 @@ mod ddl;
 mod fixture;
 mod moves;
 mod schema;
+mod trouble;
 
 use std::sync::Arc;
 
@@ -52,6 +53,7 @@ fn trials(fixture: Option<&Arc<Fixture>>) -> Vec<Trial> {
         ("moves::shards_come_and_go", moves::shards_come_and_go),
         ("moves::moves_are_turned_back", moves::moves_are_turned_back),
         ("moves::differences_are_found", moves::differences_are_found),
+        ("trouble::moves_wait_for_disks_and_replicas", trouble::moves_wait_for_disks_and_replicas),
         ("cluster::status_and_contract", cluster::status_and_contract),
         ("cluster::replicas_follow", cluster::replicas_follow),
         ("cluster::unix_sockets_serve", cluster::unix_sockets_serve),

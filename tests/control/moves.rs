@@ -80,7 +80,7 @@ const SHARDED: &[(&str, &str)] = &[
 ];
 
 /// One shard, and a server whose databases become shards.
-struct Site {
+pub(crate) struct Site {
     folder: tempfile::TempDir,
     status: Value,
     more: String,
@@ -88,9 +88,9 @@ struct Site {
 }
 
 impl Site {
-    async fn start() -> Result<Self> {
+    async fn start(arguments: &[&str]) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("shardyard-moves-").tempdir()?;
-        up(folder.path(), &["--shards", "1", "--replicas", "0"])?;
+        up(folder.path(), &[&["--shards", "1"], arguments].concat())?;
         let server = succeed(shardyard(&["dev", "server", "more"], folder.path())?)?;
         let more = server.lines().last().context("a server's dsn")?.to_owned();
         let mut site = Self { status: status(folder.path())?, more, worker: None, folder };
@@ -113,50 +113,63 @@ impl Site {
         self.status["config"].as_str().context("config")
     }
 
+    pub(crate) fn dir(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The server whose databases become shards.
+    pub(crate) fn more(&self) -> &str {
+        &self.more
+    }
+
+    pub(crate) fn status(&self) -> &Value {
+        &self.status
+    }
+
     fn faults(&self) -> PathBuf {
         self.folder.path().join("faults")
     }
 
-    fn run(&self, arguments: &[&str]) -> Result<Output> {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Result<Output> {
         Ok(Command::new(env!("CARGO_BIN_EXE_shardyard")).args(arguments).args(["--config", self.config()?]).output()?)
     }
 
-    async fn home(&self) -> Result<Client> {
+    pub(crate) async fn home(&self) -> Result<Client> {
         Ok(connect(self.status["shards"][0]["primary"].as_str().context("a primary")?).await?)
     }
 
-    async fn catalog(&self) -> Result<Client> {
+    pub(crate) async fn catalog(&self) -> Result<Client> {
         Ok(connect(self.status["catalog"].as_str().context("catalog")?).await?)
     }
 
-    fn dsn(&self, name: &str) -> Result<String> {
+    pub(crate) fn dsn(&self, name: &str) -> Result<String> {
         let (server, _) = self.more.rsplit_once('/').context("a server's dsn")?;
         Ok(format!("{server}/{name}"))
     }
 
-    async fn make_database(&self, name: &str) -> Result<String> {
+    pub(crate) async fn make_database(&self, name: &str) -> Result<String> {
         connect(&self.more).await?.batch_execute(&format!("create database {name} owner app")).await?;
         self.dsn(name)
     }
 
     /// `shard add NAME` with an empty database; its output.
-    async fn add(&self, name: &str, arguments: &[&str]) -> Result<String> {
+    pub(crate) async fn add(&self, name: &str, arguments: &[&str]) -> Result<String> {
         let dsn = self.make_database(name).await?;
         self.done(&[&["shard", "add", name, "--primary", &dsn], arguments].concat())
     }
 
     /// Runs a command that must succeed; the worker's log is in the error.
-    fn done(&self, arguments: &[&str]) -> Result<String> {
+    pub(crate) fn done(&self, arguments: &[&str]) -> Result<String> {
         let log = || std::fs::read_to_string(self.folder.path().join("worker.log")).unwrap_or_default();
         succeed(self.run(arguments)?).with_context(|| format!("{arguments:?}\n{}", log()))
     }
 
     /// Stops the worker at a fault point; `go_on` lets it go.
-    fn arm(&self, point: &str) -> Result<()> {
+    pub(crate) fn arm(&self, point: &str) -> Result<()> {
         Ok(std::fs::write(self.faults().join(format!("worker-{point}-0")), "")?)
     }
 
-    fn reached(&self, point: &str) -> Result<PathBuf> {
+    pub(crate) fn reached(&self, point: &str) -> Result<PathBuf> {
         let path = self.faults().join(format!("worker-{point}-0.reached"));
         let deadline = Instant::now() + Duration::from_secs(60);
         while !path.exists() {
@@ -166,7 +179,7 @@ impl Site {
         Ok(path)
     }
 
-    async fn wait_for(&self, state: &str) -> Result<()> {
+    pub(crate) async fn wait_for(&self, state: &str) -> Result<()> {
         let catalog = self.catalog().await?;
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
@@ -191,7 +204,7 @@ impl Site {
     }
 
     /// Count and sum of hashes of every table over all shards. Every row must be where the map says, nothing of a move may be left.
-    async fn sums(&self) -> Result<BTreeMap<&'static str, (i64, i128)>> {
+    pub(crate) async fn sums(&self) -> Result<BTreeMap<&'static str, (i64, i128)>> {
         let rows = self.catalog().await?.query("select shard_id, array_agg(bucket) from shardyard.bucket_map group by 1", &[]).await?;
         let owned: BTreeMap<i32, Vec<i32>> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
         let mut sums = BTreeMap::new();
@@ -229,19 +242,28 @@ impl Site {
 }
 
 /// Runs a test on a site of its own, which is taken down whatever happens.
-async fn on_a_site(test: impl AsyncFnOnce(&Site) -> Result<()>) -> Result<()> {
-    let site = Site::start().await?;
+pub(crate) async fn on_a_site(arguments: &[&str], test: impl AsyncFnOnce(&Site) -> Result<()>) -> Result<()> {
+    let site = Site::start(arguments).await?;
     let outcome = test(&site).await;
     outcome.and(site.stop())
 }
 
 /// One shard becomes two, three, four, five; then two are removed. Only what must move moves, and every row is there in the end.
 pub(crate) fn shards_come_and_go(_: &Fixture) -> Result<()> {
-    block_on(on_a_site(async |site| {
+    block_on(on_a_site(&["--replicas", "0"], async |site| {
         let before = site.sums().await?;
-        for count in 2..=5_i64 {
+        let soak = std::env::var_os("SHARDYARD_SOAK").is_some();
+        if soak {
+            let many = "create table many (user_id bigint primary key); insert into many select generate_series(1, 1000000); analyze many";
+            site.home().await?.batch_execute(many).await?;
+        }
+        for count in 2..=if soak { 9 } else { 5_i64 } {
             let name = format!("s{count}");
-            site.add(&name, &["--wait", "--finalize"]).await?;
+            if count == 3 {
+                plans_are_told(site, &name)?;
+            }
+            let told = site.add(&name, &["--wait", "--finalize"]).await?;
+            ensure!(told.contains("writers held") && told.contains("waves switched"), "{told}");
             ensure!(site.sums().await? == before, "rows differ with {count} shards");
             let select = "select count(*), count(*) filter (where s.name = $1) from shardyard.bucket_map m join shardyard.shard s on s.id = m.shard_id";
             let row = site.catalog().await?.query_one(select, &[&name]).await?;
@@ -250,14 +272,24 @@ pub(crate) fn shards_come_and_go(_: &Fixture) -> Result<()> {
             let select = "select max(n) - min(n) from (select count(*) n from shardyard.bucket_map group by shard_id) x";
             let spread: i64 = site.catalog().await?.query_one(select, &[]).await?.get(0);
             ensure!(spread <= 1, "shares differ by {spread}");
+            if soak {
+                let moved: i64 = connect(&site.dsn(&name)?).await?.query_one("select count(*) from many", &[]).await?.get(0);
+                let share = 1_000_000 / count;
+                println!(
+                    "{} to {count} shards: {moved} of 1000000 rows moved, {:+.2} % of the least",
+                    count - 1,
+                    (moved - share) as f64 * 100.0 / share as f64
+                );
+                ensure!((moved - share).abs() * 100 <= share, "{moved} rows moved, {share} would do");
+            }
         }
-        let newest = connect(&site.dsn("s5")?).await?;
+        let newest = connect(&site.dsn("s4")?).await?;
         let found = "select (select count(*) from currencies), to_regclass('notes') is null,
                             (select pg_get_userbyid(relowner)::text from pg_class where oid = 'orders'::regclass),
                             has_table_privilege('app', 'visits', 'select')";
         let row = newest.query_one(found, &[]).await?;
         ensure!((row.get(0), row.get(1), row.get(2), row.get(3)) == (2_i64, true, "app".to_owned(), true), "the new shard lacks something");
-        for name in ["s3"] {
+        for name in if soak { vec!["s9", "s3", "s5", "s2"] } else { vec!["s3"] } {
             site.done(&["shard", "remove", name, "--wait", "--finalize"])?;
             ensure!(site.sums().await? == before, "rows differ without {name}");
         }
@@ -269,9 +301,23 @@ pub(crate) fn shards_come_and_go(_: &Fixture) -> Result<()> {
     }))
 }
 
+/// A rehearsal tells each wave's size and time, where the rate is known from, and each check.
+fn plans_are_told(site: &Site, name: &str) -> Result<()> {
+    let dsn = site.dsn("postgres")?;
+    let plan = ["shard", "add", name, "--primary", &dsn, "--dry-run"];
+    let told = site.done(&plan)?;
+    for expected in ["would move 18480 of 55440 buckets", "expected time: ", "the last 10 copies, up to move 1", "check empty: fine"] {
+        ensure!(told.contains(expected), "\"{expected}\" is not told: {told}");
+    }
+    let value: Value = serde_json::from_str(&site.done(&[&plan[..], &["--json"]].concat())?)?;
+    let (seconds, checks) = (value["expected_s"].as_u64(), value["checks"].as_array().map_or(0, Vec::len));
+    ensure!(seconds.is_some_and(|seconds| seconds > 0) && checks > 5 && value["waves"][0]["expected_s"].is_u64(), "{value}");
+    Ok(())
+}
+
 /// What was written on the new shard is not lost when the move is rolled back; an aborted move leaves nothing.
 pub(crate) fn moves_are_turned_back(_: &Fixture) -> Result<()> {
-    block_on(on_a_site(async |site| {
+    block_on(on_a_site(&["--replicas", "0"], async |site| {
         let before = site.sums().await?;
         site.add("kept", &["--wait"]).await?;
         let change = "insert into visits select user_id, '/new' from orders;
@@ -309,7 +355,7 @@ pub(crate) fn moves_are_turned_back(_: &Fixture) -> Result<()> {
 
 /// A row that somebody changes on the target is found before the switch, named, and mended on demand.
 pub(crate) fn differences_are_found(_: &Fixture) -> Result<()> {
-    block_on(on_a_site(async |site| {
+    block_on(on_a_site(&["--replicas", "0"], async |site| {
         let before = site.sums().await?;
         site.arm("copy.after")?;
         site.add("spoilt", &["--finalize"]).await?;

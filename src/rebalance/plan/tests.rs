@@ -33,7 +33,7 @@ fn spread(owners: &[ShardId], shards: &[ShardId]) -> (usize, usize) {
 
 #[test]
 fn one_more_takes_its_share_and_no_more() {
-    for shards in [1, 2, 3, 4, 7, 8, 13, 64] {
+    for shards in 1..=64 {
         let mut owners = initial(shards);
         let transfers = plan::add(&owners, &ids(shards), ShardId(shards));
         let moved = apply(&mut owners, &transfers);
@@ -46,7 +46,7 @@ fn one_more_takes_its_share_and_no_more() {
 
 #[test]
 fn removed_it_gives_only_its_own() {
-    for shards in [2, 3, 5, 9] {
+    for shards in 2..=65 {
         let mut owners = initial(shards);
         let gone = ShardId(1);
         let rest: Vec<ShardId> = ids(shards).into_iter().filter(|id| *id != gone).collect();

@@ -13,7 +13,7 @@ use crate::resharding::stage::{Stage, Victim};
 use crate::resharding::{audit, check_share};
 
 /// How long a move may take while it is disturbed.
-pub(super) const PATIENCE: Duration = Duration::from_secs(300);
+pub(super) const PATIENCE: Duration = Duration::from_secs(600);
 /// After so long another worker leads.
 const TAKEN_OVER: Duration = Duration::from_millis(2_500);
 const POLL: Duration = Duration::from_millis(2);

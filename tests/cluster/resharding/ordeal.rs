@@ -16,12 +16,14 @@ use crate::resharding::load::{Load, Tolerance, elapsed};
 use crate::resharding::placement::Placement;
 use crate::resharding::stage::{Setting, Stage, Victim, lock};
 use crate::resharding::trouble::Trouble;
-use crate::resharding::{audit, check_share};
+use crate::resharding::{SMALL, Scale, audit, check_share};
 use crate::shardyard::eventually;
 
 /// After so long another worker leads.
 const TAKEN_OVER: Duration = Duration::from_millis(2_500);
 const POLL: Duration = Duration::from_millis(2);
+/// Of a client between two statements: the processors are the faults'.
+const THOUGHT: Duration = Duration::from_millis(20);
 
 /// Every sort of fault, by a fixed seed (`SHARDYARD_SEED`: another).
 pub(crate) fn everything_happens(_fixture: &Fixture) -> Result<()> {
@@ -33,7 +35,7 @@ pub(crate) fn everything_happens(_fixture: &Fixture) -> Result<()> {
     let stage = Stage::open_with(Setting { shards: 2, replicas: 1, lines: true, ..Setting::default() })?;
     stage.offer("extra0")?;
     let small_disk = stage.give_small_disk()?;
-    let load = Load::new(&stage, Tolerance::Errors)?;
+    let load = Load::sized(&stage, Tolerance::Errors, Scale { pauses: (THOUGHT, THOUGHT), ..SMALL })?;
     let mut ordeal = Ordeal { stage: &stage, load: &load, small_disk, cycles: 0, made: BTreeMap::new(), trouble: Trouble::default() };
     for mut hand in hands {
         // What found no occasion is tried again.

@@ -17,46 +17,57 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(600);
 /// After so long another worker leads.
 const TAKEN_OVER: Duration = Duration::from_millis(2_500);
 const POLL: Duration = Duration::from_millis(2);
-/// In `make test` one of so many points is tried.
+/// In `make test` the worker dies at one of so many points, and comes too late at another.
 const EVERY: usize = 10;
 
 /// The worker is killed once at every point of a move, forwards and back.
 pub(crate) fn the_worker_dies_at_every_step(_fixture: &Fixture) -> Result<()> {
-    at_points(0, |stage, point| {
-        stage.kill(Victim::Worker)?;
-        disarm(stage, point);
-        stage.revive(Victim::Worker)
-    })
+    if soak() {
+        return at_points(POINTS.iter().copied().collect(), die);
+    }
+    let points = POINTS.iter().copied().step_by(EVERY / 2).collect();
+    let (dies, late): (Vec<&str>, Vec<&str>) = (every(0), every(EVERY / 2));
+    println!("moves: the worker dies at {dies:?} and is late at {late:?}");
+    at_points(points, |stage, point| if dies.contains(&point) { die(stage, point) } else { come_too_late(stage, point) })
 }
 
-/// The worker is left standing at every point, another takes the lead and goes on, and then the first wakes up.
+/// The worker is left standing at every point, another takes the lead and goes on, and then the first wakes up. In `make soak`.
 pub(crate) fn workers_come_too_late(_fixture: &Fixture) -> Result<()> {
-    at_points(EVERY / 2, |stage, point| {
-        let stopped = stage.stopped(Victim::Worker)?;
-        let late = stage.take_worker().context("no worker")?;
-        disarm(stage, point);
-        stage.revive(Victim::Worker)?;
-        std::thread::sleep(TAKEN_OVER);
-        stopped.wake();
-        std::thread::sleep(Duration::from_millis(500));
-        println!("moves: worker {} came too late at {point}", late.pid());
-        Ok(())
-    })
+    if soak() { at_points(POINTS.iter().copied().collect(), come_too_late) } else { Ok(()) }
+}
+
+fn every(first: usize) -> Vec<&'static str> {
+    POINTS.iter().copied().skip(first).step_by(EVERY).collect()
+}
+
+fn die(stage: &Stage, point: &str) -> Result<()> {
+    stage.kill(Victim::Worker)?;
+    disarm(stage, point);
+    stage.revive(Victim::Worker)
+}
+
+fn come_too_late(stage: &Stage, point: &str) -> Result<()> {
+    let stopped = stage.stopped(Victim::Worker)?;
+    let late = stage.take_worker().context("no worker")?;
+    disarm(stage, point);
+    stage.revive(Victim::Worker)?;
+    std::thread::sleep(TAKEN_OVER);
+    stopped.wake();
+    std::thread::sleep(Duration::from_millis(500));
+    println!("moves: worker {} came too late at {point}", late.pid());
+    Ok(())
 }
 
 pub(super) fn soak() -> bool {
     std::env::var_os("SHARDYARD_SOAK").is_some()
 }
 
-/// From the `first` on; at every one in `make soak`.
-fn at_points(first: usize, act: impl Fn(&Stage, &str) -> Result<()>) -> Result<()> {
+fn at_points(points: BTreeSet<&'static str>, act: impl Fn(&Stage, &str) -> Result<()>) -> Result<()> {
     let stage = Stage::open(2)?;
     // No client notices what becomes of a worker.
     let load = Load::new(&stage, Tolerance::NoErrors)?;
     let before = Placement::read(&stage)?;
     let began = Instant::now();
-    let (first, step) = if soak() { (0, 1) } else { (first, EVERY) };
-    let points: BTreeSet<&str> = POINTS.iter().skip(first).step_by(step).copied().collect();
     let mut left = points.clone();
     load.run(|| {
         for turn in ["add", "remove"] {

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::differential::generate::random::Random;
 use crate::fixture::Fixture;
-use crate::resharding::cards::{Card, Length, deal};
+use crate::resharding::cards::{Card, Hand, Length, deal};
 use crate::resharding::faults::{PATIENCE, arm, disarm, reached, soak, until_over};
 use crate::resharding::load::{Load, Tolerance, elapsed};
 use crate::resharding::placement::Placement;
@@ -37,11 +37,13 @@ pub(crate) fn everything_happens(_fixture: &Fixture) -> Result<()> {
     let small_disk = stage.give_small_disk()?;
     let load = Load::sized(&stage, Tolerance::Errors, Scale { pauses: (THOUGHT, THOUGHT), ..SMALL })?;
     let mut ordeal = Ordeal { stage: &stage, load: &load, small_disk, cycles: 0, made: BTreeMap::new(), trouble: Trouble::default() };
-    for mut hand in hands {
+    let mut left = Vec::new();
+    for Hand { name, cards } in hands {
         // What found no occasion is tried again.
-        while !hand.cards.is_empty() {
-            hand.cards = ordeal.cycle(hand.name, hand.cards, &mut random)?;
-        }
+        left = ordeal.cycle(name, [left, cards].concat(), &mut random)?;
+    }
+    while !left.is_empty() {
+        left = ordeal.cycle("the rest", left, &mut random)?;
     }
     let Ordeal { cycles, made, trouble, .. } = ordeal;
     for (kind, count) in &made {

@@ -29,12 +29,17 @@ impl Link {
         let target = control_target(&shard.primary, control).named(&format!("{APPLICATION_NAME} {token}"));
         let client = target.connect().await?;
         let link = Self { name: shard.name.clone(), client, token };
-        link.client.batch_execute(SETTINGS).await.map_err(doing(format!("opening a connection to shard {}", link.name)))?;
+        link.set_up().await?;
         let standby = link.client.query_one("select pg_catalog.pg_is_in_recovery()", &[]).await;
         if standby.map_err(doing(format!("asking shard {}", link.name)))?.get(0) {
             return Err(StepError::Later(format!("the primary of shard {} is a standby", link.name)));
         }
         Ok(link)
+    }
+
+    /// Its settings as they have to be, whatever a script has made of them.
+    pub(crate) async fn set_up(&self) -> Result<(), StepError> {
+        self.client.batch_execute(SETTINGS).await.map_err(doing(format!("setting up a connection to shard {}", self.name)))
     }
 
     /// For what needs no transaction and cannot harm: reads, and `CREATE INDEX CONCURRENTLY`.

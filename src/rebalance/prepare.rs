@@ -3,7 +3,6 @@
 use std::process::Stdio;
 
 use tokio::process::Command;
-use tokio_postgres::Client;
 use tracing::info;
 
 use crate::backend::ControlRole;
@@ -23,6 +22,8 @@ use crate::topology::{Endpoint, Placement, Schema, ShardId};
 /// The mark of a shard whose schema is complete: no wave has this number.
 const SCHEMA_MARK: &str = "insert into shardyard.wave_mark values (0, '', 'schema', 0, 0, 0, 0) on conflict do nothing";
 
+const SCHEMA_MARKED: &str = "select exists (select from shardyard.wave_mark where wave = 0 and table_name = 'schema')";
+
 /// What is needed to make a shard ready.
 pub(crate) struct Preparation<'a> {
     pub(crate) journal: &'a mut Journal,
@@ -39,13 +40,14 @@ impl Preparation<'_> {
         let version = self.journal.set_gate(Some("ddl")).await?;
         proxies::wait(self.journal.client(), self.shards, version, Until::Settled).await?;
         let endpoint = self.shards.shard(shard)?.primary.clone();
-        let mut target = control_target(&endpoint, self.control).named("shardyard worker prepares").connect().await?;
-        migrate::shard(&mut target, self.buckets).await?;
+        // The only thing that is done there without the token: its table does not exist yet. Whoever does it again changes nothing.
+        migrate::shard(&mut control_target(&endpoint, self.control).named("shardyard worker prepares").connect().await?, self.buckets)
+            .await?;
         let home_id = self.shards.home;
         let schema = table::sharded(self.shards.link(home_id).await?.client(), self.rules).await?;
-        self.make_schema(&mut target, &schema).await?;
+        self.make_schema(shard, &schema).await?;
         fault::point("prepare.schema").await;
-        self.set_sequences_apart(&target, shard).await?;
+        self.set_sequences_apart(shard).await?;
         let version = self.journal.set_gate(Some("everywhere")).await?;
         proxies::wait(self.journal.client(), self.shards, version, Until::Settled).await?;
         self.copy_references(shard, &schema).await?;
@@ -58,24 +60,30 @@ impl Preparation<'_> {
     }
 
     /// The application's tables, views, functions, types and grants as the home shard has them, without what is single.
-    async fn make_schema(&mut self, target: &mut Client, schema: &Schema) -> Result<(), StepError> {
-        let marked = "select exists (select from shardyard.wave_mark where wave = 0 and table_name = 'schema')";
-        if target.query_one(marked, &[]).await.map_err(doing("looking at the new shard"))?.get(0) {
+    async fn make_schema(&mut self, shard: ShardId, schema: &Schema) -> Result<(), StepError> {
+        let looking = || doing("looking at the new shard");
+        if self.shards.link(shard).await?.client().query_one(SCHEMA_MARKED, &[]).await.map_err(looking())?.get(0) {
             return Ok(());
         }
         let home = self.shards.shard(self.shards.home)?.primary.clone();
         let definitions = dump(&home, self.control, schema).await?;
         let action = || doing("making the schema of the new shard");
-        let transaction = target.transaction().await.map_err(action())?;
+        let link = self.shards.link(shard).await?;
+        let transaction = link.begin().await?;
+        // What a former worker's last transaction has made was not seen before it ended.
+        if transaction.query_one(SCHEMA_MARKED, &[]).await.map_err(looking())?.get(0) {
+            return Ok(());
+        }
         transaction.batch_execute("set local client_min_messages = warning").await.map_err(action())?;
         transaction.batch_execute(&definitions).await.map_err(action())?;
         transaction.batch_execute(SCHEMA_MARK).await.map_err(action())?;
         transaction.commit().await.map_err(action())?;
+        link.set_up().await?;
         info!("the new shard has its schema");
         Ok(())
     }
 
-    async fn set_sequences_apart(&mut self, target: &Client, shard: ShardId) -> Result<(), StepError> {
+    async fn set_sequences_apart(&mut self, shard: ShardId) -> Result<(), StepError> {
         let ordinal = self.shards.shard(shard)?.ordinal;
         let select = "select schemaname::text, sequencename::text from pg_catalog.pg_sequences
                       where increment_by = $1 and schemaname not in ('shardyard')";
@@ -91,13 +99,14 @@ impl Preparation<'_> {
                 *known = (*known).max(last);
             }
         }
-        let own = target.query(select, &[&STRIDE]).await.map_err(doing("reading the new shard's sequences"))?;
+        let transaction = self.shards.link(shard).await?.begin().await?;
+        let own = transaction.query(select, &[&STRIDE]).await.map_err(doing("reading the new shard's sequences"))?;
         for row in own {
             let key: (String, String) = (row.get(0), row.get(1));
             let last = highest.get(&key).copied().unwrap_or(0);
-            target.batch_execute(&set_apart(&key.0, &key.1, ordinal, last)).await.map_err(doing("setting a sequence apart"))?;
+            transaction.batch_execute(&set_apart(&key.0, &key.1, ordinal, last)).await.map_err(doing("setting a sequence apart"))?;
         }
-        Ok(())
+        transaction.commit().await.map_err(doing("setting the sequences apart"))
     }
 
     /// Every reference table whole, at one snapshot of the home shard.

@@ -17,6 +17,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(600);
 /// After so long another worker leads.
 const TAKEN_OVER: Duration = Duration::from_millis(2_500);
 const POLL: Duration = Duration::from_millis(2);
+/// Between two looks at a full disk.
+const ROOM: Duration = Duration::from_millis(500);
 /// In `make test` the worker dies at one of so many points, and comes too late at another.
 const EVERY: usize = 10;
 
@@ -111,6 +113,11 @@ pub(super) fn until_over(stage: &Stage, mut watch: impl FnMut() -> Result<()>) -
         if let Ok((state, error)) = stage.last_move() {
             match state.as_str() {
                 "finished" => return Ok(()),
+                // What its operator does, until there is room.
+                "waiting for its operator" if error.as_ref().is_some_and(|error| error.contains("53100")) => {
+                    std::thread::sleep(ROOM);
+                    let _ = stage.command(&["move", "resume"]);
+                }
                 "aborted" | "rolled back" | "waiting for its operator" => bail!("the move is {state}: {error:?}"),
                 _ => last = format!("{state}: {error:?}"),
             }

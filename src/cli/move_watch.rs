@@ -153,7 +153,8 @@ impl Seen {
     fn standing(&self) -> String {
         let the_move = &self.the_move;
         let through = |wave: &&Wave| !wave.state.is_before_flip();
-        let rests = |wave: &Wave| matches!(wave.state, WaveState::Planned | WaveState::Reversible | WaveState::Finished | WaveState::Aborted);
+        let rests =
+            |wave: &Wave| matches!(wave.state, WaveState::Planned | WaveState::Reversible | WaveState::Finished | WaveState::Aborted);
         let busy = self.waves.iter().find(|wave| !rests(wave));
         let busy = busy.map(|wave| format!(", wave {}: {}{}", wave.id, wave.state.name(), self.rate(wave))).unwrap_or_default();
         let error = the_move.error.as_ref().map(|error| format!("; {error}")).unwrap_or_default();
@@ -185,9 +186,9 @@ impl Seen {
                 )
             }
             WaveState::CatchingUp => {
-                let given_up = detail["given_up"].as_u64().map(|tries| {
-                    format!(", switch given up {tries} times: {}", detail["reason"].as_str().unwrap_or_default())
-                });
+                let given_up = detail["given_up"]
+                    .as_u64()
+                    .map(|tries| format!(", switch given up {tries} times: {}", detail["reason"].as_str().unwrap_or_default()));
                 format!(", last pass {} keys{}", detail["pass_keys"].as_u64().unwrap_or(0), given_up.unwrap_or_default())
             }
             _ => String::new(),
@@ -198,7 +199,8 @@ impl Seen {
     fn switch(&self, wave: &Wave) -> Option<String> {
         let detail = self.detail(wave);
         let held = detail["held_ms"].as_u64()?;
-        let mut steps: Vec<(&String, u64)> = detail["fence_ms"].as_object()?.iter().map(|(step, ms)| (step, ms.as_u64().unwrap_or(0))).collect();
+        let mut steps: Vec<(&String, u64)> =
+            detail["fence_ms"].as_object()?.iter().map(|(step, ms)| (step, ms.as_u64().unwrap_or(0))).collect();
         steps.sort_by_key(|(_, ms)| *ms);
         let steps: Vec<String> = steps.iter().map(|(step, ms)| format!("{step} {ms}")).collect();
         Some(format!("switched, writers held {held} ms ({})", steps.join(", ")))

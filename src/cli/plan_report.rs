@@ -33,7 +33,9 @@ impl Rate {
                             where (p.detail #>> '{copying,bytes_per_s}')::double precision > 0 order by w.id desc limit 20) newest";
         let row = catalog.query_one(select, &[]).await?;
         let (mut bytes_per_s, mut source) = match row.get::<_, Option<i64>>(0).and_then(|bytes| u64::try_from(bytes).ok()) {
-            Some(bytes) => (bytes.max(1), format!("the median of the last {} copies, up to move {}", row.get::<_, i64>(2), row.get::<_, i64>(1))),
+            Some(bytes) => {
+                (bytes.max(1), format!("the median of the last {} copies, up to move {}", row.get::<_, i64>(2), row.get::<_, i64>(1)))
+            }
             None => (ASSUMED_BYTES_PER_S, "an assumption: nothing has been moved here yet".to_owned()),
         };
         if options.bytes_per_second > 0 && options.bytes_per_second < bytes_per_s {

@@ -14,9 +14,8 @@ use crate::resharding::stage::{Setting, Stage};
 /// Places in `Stage::servers`: rows go from the second shard to the first, and back at the next turn.
 const SIDES: [usize; 2] = [0, 1];
 /// Where the worker stands, whose server dies, and the wave's phase there, if it must be this one.
-const FEW: &[(&str, Side, Option<&str>)] = &[("fence.closed", Side::Source, Some("0")), ("release.opened", Side::Target, Some("2"))];
-const MANY: &[(&str, Side, Option<&str>)] = &[
-    ("arming.guards", Side::Source, Some("1")),
+const POINTS: &[(&str, Side, Option<&str>)] = &[
+    ("arming.guards", Side::Source, None),
     ("arming.after", Side::Target, Some("0")),
     ("copy.target-commits", Side::Source, Some("1")),
     ("copy.target-commits", Side::Target, Some("0")),
@@ -44,12 +43,16 @@ enum Side {
     Target,
 }
 
-/// Nothing is lost, nothing twice, and the move ends; a phase stands on the promoted server exactly as it was on the dead one.
+/// Nothing is lost, nothing twice, and the move ends; a phase stands on the promoted server exactly as it was on the dead one. In
+/// `make soak`: each failover takes seconds.
 pub(crate) fn servers_fail_over_in_mid_wave(_fixture: &Fixture) -> Result<()> {
+    if !soak() {
+        return Ok(());
+    }
     let stage = Stage::open_with(Setting { shards: 2, replicas: 1, ..Setting::default() })?;
     stage.wait_synchronously()?;
     let load = Load::new(&stage, Tolerance::Errors)?;
-    let mut left = if soak() { MANY } else { FEW }.to_vec();
+    let mut left = POINTS.to_vec();
     let began = Instant::now();
     let mut moves = 0;
     load.run(|| {

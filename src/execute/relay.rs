@@ -133,7 +133,7 @@ pub trait StatementNames {
     }
 
     /// How many characters our text of the statement is longer than the client's, before where an error may point.
-    fn position_shift(&self) -> usize {
+    fn position_shift(&self) -> isize {
         0
     }
 }
@@ -457,12 +457,12 @@ fn translated(body: &[u8], names: &dyn StatementNames) -> Option<Vec<u8>> {
     }
 }
 
-fn shifted(body: &[u8], shift: usize) -> Vec<u8> {
+fn shifted(body: &[u8], shift: isize) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len());
     let mut rest = body;
     while let Some(end) = memchr::memchr(0, rest).filter(|end| *end > 0) {
         let (field, others) = rest.split_at(end + 1);
-        let position = std::str::from_utf8(&field[1..end]).ok().filter(|_| field[0] == b'P').and_then(|text| text.parse::<usize>().ok());
+        let position = std::str::from_utf8(&field[1..end]).ok().filter(|_| field[0] == b'P').and_then(|text| text.parse::<isize>().ok());
         match position {
             Some(position) => {
                 out.push(b'P');

@@ -325,7 +325,10 @@ impl Session {
         match self.portal(message.portal)? {
             Portal::Own(prepared) => Box::pin(self.execute_own(&prepared)).await,
             Portal::Server { shard, access } => self.pass_on(b'E', body, (shard, access), Reply::Execute).await,
-            Portal::Spread(portal) => Box::pin(self.execute_spread(body, &portal)).await,
+            Portal::Spread(portal) => {
+                self.refuse_in_failed()?;
+                Box::pin(self.execute_spread(body, &portal)).await
+            }
         }
     }
 

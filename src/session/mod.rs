@@ -176,7 +176,11 @@ impl Session {
         let body = message.slice(HEADER_BYTES..);
         match tag {
             b'S' => self.sync().await,
-            b'X' => Err(End::Left),
+            b'X' => {
+                // What was asked for before it leaves is answered; it may be gone already.
+                let _ = self.client.send().await;
+                Err(End::Left)
+            }
             b'd' | b'c' | b'f' => self.copy_data(message).await,
             _ if self.batch.skips() => Ok(()),
             b'Q' => self.query(message).await,

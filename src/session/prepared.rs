@@ -67,6 +67,8 @@ pub(super) struct ClientStatements {
     cursors: HashMap<String, ShardId>,
     /// See [`StatementNames::position_shift`].
     position_shift: usize,
+    /// Characters of the client's text before the statement that runs, where it is one of several.
+    pub(super) position_base: usize,
 }
 
 impl ClientStatements {
@@ -162,8 +164,9 @@ impl StatementNames for ClientStatements {
         self.name_of(id)
     }
 
-    fn position_shift(&self) -> usize {
-        self.position_shift
+    fn position_shift(&self) -> isize {
+        let [shift, base] = [self.position_shift, self.position_base].map(|count| isize::try_from(count).unwrap_or(0));
+        shift - base
     }
 
     fn asks_again(&self) -> bool {

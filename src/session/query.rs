@@ -396,10 +396,21 @@ impl Session {
         if let Some(shard) = self.one_shard_for_all(text, &ranges).await? {
             return self.whole(text, shard).await;
         }
+        let ran = self.one_by_one(text, ranges).await;
+        self.statements.position_base = 0;
+        ran?;
+        if self.transaction.is_internal() && !self.commit_links().await? {
+            return Err(Failure::Relayed);
+        }
+        Ok(Ready::Ours)
+    }
+
+    async fn one_by_one(&mut self, text: &Bytes, ranges: Vec<Range<usize>>) -> Result<(), Failure> {
         for range in ranges {
             if !self.transaction.is_open() {
                 self.transaction.open_internal(self.settings.snapshot());
             }
+            self.statements.position_base = characters(text.get(..range.start).unwrap_or_default());
             let statement = text.slice(range);
             // The whole text had tokens, so each part has.
             let _ = self.scan.scan(&statement, self.settings.standard_strings);
@@ -411,10 +422,7 @@ impl Session {
                 _ => Box::pin(self.command(&statement, &plan)).await?,
             }
         }
-        if self.transaction.is_internal() && !self.commit_links().await? {
-            return Err(Failure::Relayed);
-        }
-        Ok(Ready::Ours)
+        Ok(())
     }
 
     /// The shard on which the whole text can run as it is: plain statements for one primary. Otherwise each runs by itself.
@@ -478,4 +486,9 @@ impl Session {
             _ => Ok(if relayed { Ready::Relayed } else { Ready::Ours }),
         }
     }
+}
+
+/// In UTF-8, as PostgreSQL counts the positions it tells of.
+fn characters(text: &[u8]) -> usize {
+    text.iter().filter(|byte| **byte & 0xC0 != 0x80).count()
 }

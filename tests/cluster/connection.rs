@@ -70,6 +70,19 @@ impl Connection {
         Ok(std::thread::spawn(move || drop(stream.write_all(&bytes))))
     }
 
+    /// Sends pieces from a thread of its own, with a pause behind each.
+    pub(crate) fn send_in_pieces(&self, pieces: Vec<(Vec<u8>, Duration)>) -> Result<std::thread::JoinHandle<()>> {
+        let mut stream = self.stream.try_clone()?;
+        Ok(std::thread::spawn(move || {
+            for (piece, pause) in pieces {
+                if stream.write_all(&piece).is_err() {
+                    return;
+                }
+                std::thread::sleep(pause);
+            }
+        }))
+    }
+
     /// Closes the sending half.
     pub(crate) fn finish(&self) {
         let _ = self.stream.shutdown(Shutdown::Write);

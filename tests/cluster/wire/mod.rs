@@ -1,6 +1,7 @@
 //! Conversations of `tests/wire/*.txt`, played to a plain server and through the proxy; the replies must agree.
 
 pub(crate) mod compare;
+pub(crate) mod hurry;
 pub(crate) mod play;
 pub(crate) mod script;
 pub(crate) mod words;
@@ -14,6 +15,9 @@ use crate::dsn::Dsn;
 use crate::fixture::Fixture;
 use crate::wire::play::{Transcript, play};
 use crate::wire::script::Step;
+
+/// Times that each conversation is held without waiting (`SHARDYARD_SEEDS`: another number).
+const HURRIES: u64 = 2;
 
 /// The scripts, by name.
 pub(crate) fn scripts() -> Vec<(String, PathBuf)> {
@@ -54,7 +58,23 @@ pub(crate) fn converse(path: &Path, fixture: &Fixture) -> Result<()> {
     if std::env::var_os("SHARDYARD_WIRE_PRINT").is_some() {
         println!("{}\n{}", path.display(), tell(&expected));
     }
-    outcome
+    outcome?;
+    hurry_through(&steps, fixture)
+}
+
+/// The same once more by a client that does not wait for replies. Both servers are as the conversation has left them.
+fn hurry_through(steps: &[(usize, Step)], fixture: &Fixture) -> Result<()> {
+    let (plain, subject) = (fixture.plain()?, fixture.wire_subject()?);
+    let Some(messages) = hurry::without_waiting(steps) else { return Ok(()) };
+    let seeds = std::env::var("SHARDYARD_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(HURRIES);
+    for seed in 0..seeds {
+        fixture.wait_for_replicas()?;
+        let (expected, actual) = (hurry::play(&messages, plain, seed)?, hurry::play(&messages, subject, seed)?);
+        if let Some(difference) = compare::difference(&expected, &actual) {
+            bail!("without waiting, seed {seed}: {difference}");
+        }
+    }
+    Ok(())
 }
 
 fn set_up(steps: &[(usize, Step)], dsn: &Dsn) -> Result<()> {

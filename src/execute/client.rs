@@ -31,7 +31,8 @@ pub struct ClientIo {
     pub closed: bool,
     /// Something of a reply was sent, or will be.
     pub replied: bool,
-    /// Replies stay in `output` until it is known that all shards agree; a long one is sent all the same.
+    /// Replies stay in `output` until it is known that all shards agree, or that the batch need not be run again. A long one is sent all the
+    /// same, and then this is no longer set.
     pub corked: bool,
     /// What is written to `output` is for the session itself, up to this much: nothing of it is sent. 0: it is sent.
     pub kept_bytes_max: usize,
@@ -71,6 +72,9 @@ impl ClientIo {
     /// As the socket says.
     pub async fn send(&mut self) -> io::Result<()> {
         if !self.keeps() && (!self.output.is_empty() || self.stream.is_tls()) {
+            if self.corked {
+                (self.corked, self.replied) = (false, true);
+            }
             self.stream.send_buffer(&mut self.output).await?;
             if self.output.capacity() > KEPT_BYTES {
                 self.output = BytesMut::new();

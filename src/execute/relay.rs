@@ -164,7 +164,7 @@ pub async fn relay(
             // Our own ParseComplete.
             client.output.clear();
         }
-        client.replied |= !client.output.is_empty();
+        client.replied |= !client.output.is_empty() && !client.corked;
         check_kept(client)?;
         if ended {
             if !server.output.is_empty() {
@@ -191,7 +191,9 @@ pub(super) fn poll_wait(context: &mut Context<'_>, client: &mut ClientIo, server
         // The server's last words may still be in its socket.
         return Poll::Ready(last_words(context, server));
     }
-    client.corked &= client.keeps() || client.output.len() < UNSENT_BYTES_MAX;
+    if client.corked && !client.keeps() && client.output.len() >= UNSENT_BYTES_MAX {
+        (client.corked, client.replied) = (false, true);
+    }
     if (client.keeps() || client.output.len() < UNSENT_BYTES_MAX)
         && let Poll::Ready(read) = poll_read_server(context, server)
     {

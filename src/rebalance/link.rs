@@ -5,6 +5,7 @@ use tokio_postgres::{Client, IsolationLevel, Transaction};
 use crate::backend::ControlRole;
 use crate::backend::probe::control_target;
 use crate::rebalance::error::{StepError, doing};
+use crate::rebalance::prepared::Statements;
 use crate::topology::Shard;
 
 /// The workers' connections are known by the beginning of their `application_name`.
@@ -22,13 +23,14 @@ pub(crate) struct Link {
     pub(crate) name: String,
     client: Client,
     token: i64,
+    statements: Statements,
 }
 
 impl Link {
     pub(crate) async fn open(shard: &Shard, control: &ControlRole, token: i64) -> Result<Self, StepError> {
         let target = control_target(&shard.primary, control).named(&format!("{APPLICATION_NAME} {token}"));
         let client = target.connect().await?;
-        let link = Self { name: shard.name.clone(), client, token };
+        let link = Self { name: shard.name.clone(), client, token, statements: Statements::default() };
         link.set_up().await?;
         let standby = link.client.query_one("select pg_catalog.pg_is_in_recovery()", &[]).await;
         if standby.map_err(doing(format!("asking shard {}", link.name)))?.get(0) {
@@ -45,6 +47,11 @@ impl Link {
     /// For what needs no transaction and cannot harm: reads, and `CREATE INDEX CONCURRENTLY`.
     pub(crate) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Those that are prepared here.
+    pub(crate) fn statements(&self) -> Statements {
+        self.statements.clone()
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -22,6 +22,7 @@ mod pass;
 pub mod plan;
 pub mod precheck;
 mod prepare;
+mod prepared;
 mod proxies;
 mod shards;
 pub mod sizes;

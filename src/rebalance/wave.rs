@@ -185,7 +185,8 @@ impl Conductor {
         // A proxy that does not answer is found out, and fenced, before anybody's writes are held.
         let version = store::version(self.journal.client()).await?;
         proxies::wait(self.journal.client(), &mut self.shards, version, Until::Seen).await?;
-        self.pass(wave, &pairs).await?;
+        let (from, to) = self.shards.two(wave.from(), wave.to()).await?;
+        Sides { from, to, pairs: &pairs, wave: wave.id }.get_ready().await?;
         let mut cutover = Cutover {
             journal: &mut self.journal,
             shards: &mut self.shards,

@@ -8,7 +8,9 @@ use bytes::{Bytes, BytesMut};
 use crate::backend::Reply;
 use crate::routing::{Access, ParameterValues, Plan, Route, Values};
 use crate::session::Session;
+use crate::session::again::Kept;
 use crate::session::failure::Failure;
+use crate::session::hold::Patience;
 use crate::session::prepared::{Prepared, unknown_statement};
 use crate::session::spread::SpreadPortal;
 use crate::sql::command::Command;
@@ -46,6 +48,11 @@ pub(super) struct Batch {
     /// The link that has replies outstanding; at most one has.
     pub(super) current: Option<usize>,
     pub(super) pending: Vec<Pending>,
+    /// What is needed to run it again.
+    pub(super) kept: Option<Box<Kept>>,
+    pub(super) has_bound: bool,
+    /// How long it has waited to be run again.
+    pub(super) patience: Option<Box<Patience>>,
     unnamed: Option<Portal>,
     named: HashMap<Box<[u8]>, Portal>,
 }
@@ -109,6 +116,7 @@ impl Session {
         if self.is_same_unnamed(&message)
             && let Some(prepared) = self.statements.repeat_unnamed(&self.shared.prepared)
         {
+            self.note_parsed(b"");
             self.batch.pending.push(Pending::Parse { name: Box::default(), prepared });
             return Ok(());
         }
@@ -132,6 +140,7 @@ impl Session {
         };
         let prepared = Prepared { statement, plan, context: self.context(), sql_types: None, kept: !message.name.is_empty() };
         self.statements.insert(message.name, prepared.clone());
+        self.note_parsed(message.name);
         if is_own(&prepared.plan.command) {
             self.answer(to_client::parse_complete);
         } else {
@@ -186,6 +195,7 @@ impl Session {
             return Err(Failure::plain(SqlState::DUPLICATE_CURSOR, format!("cursor \"{name}\" already exists")));
         }
         if is_own(&plan.command) {
+            self.forget_messages();
             self.batch.insert_portal(message.portal, Portal::Own(prepared));
             self.answer(to_client::bind_complete);
             return Ok(());
@@ -195,6 +205,7 @@ impl Session {
         let values =
             Values { text: &statement.text, literals: &statement.literals, parameters, other_encoding: self.settings.other_encoding };
         let (route, access) = self.route_when_free(&plan, &values).await?;
+        self.note_bound(message.statement, &plan, &route);
         let (shard, access) = self.target(&plan, &route, access)?;
         let at = self.pipeline_link(shard, access).await?;
         self.note_anchor(at, &plan);

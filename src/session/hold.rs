@@ -187,6 +187,12 @@ impl Session {
     async fn wait_for_map(&mut self, deadline: Instant) -> Result<bool, Failure> {
         // What the batch has done so far is an open transaction, no running statement.
         Box::pin(self.settle_current()).await?;
+        for at in 0..self.links.len() {
+            // The BEGIN that a batch owes a server it was on before: with it outstanding no other map would ever be followed.
+            if self.links.get(at).is_some_and(|link| !link.server.expected.is_empty()) {
+                Box::pin(self.relay_or_fail(at)).await?;
+            }
+        }
         if !self.client.output.is_empty() && !self.client.corked && !self.client.keeps() {
             self.client.send().await.map_err(|_| Failure::End(End::Left))?;
         }

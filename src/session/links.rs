@@ -272,6 +272,9 @@ impl Session {
                 }
                 Ok(mut outcome) => {
                     link.broken = link.unsynced && outcome.error.is_some();
+                    if let (true, Some(kept)) = (outcome.closed, &mut self.batch.kept) {
+                        kept.refused = true;
+                    }
                     outcome.sync_ignored |= sync_ignored;
                     outcome.forgotten.append(&mut forgotten);
                     if outcome.parameters_told {

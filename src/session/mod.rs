@@ -1,5 +1,6 @@
 //! One client's conversation, from its startup packet to its end. One method per message of the protocol.
 
+mod again;
 mod auth;
 mod commands;
 mod copy_over;
@@ -174,6 +175,9 @@ impl Session {
 
     async fn message(&mut self, tag: u8, message: Bytes) -> Result<(), End> {
         let body = message.slice(HEADER_BYTES..);
+        if self.batch.kept.is_some() || self.pools.map.moving.is_some() {
+            Box::pin(self.keep_message(tag, &message)).await?;
+        }
         match tag {
             b'S' => self.sync().await,
             b'X' => {
@@ -203,6 +207,7 @@ impl Session {
         match result {
             Ok(()) => Ok(()),
             Err(Failure::End(end)) => Err(end),
+            Err(_) if self.is_refused() => Box::pin(self.repeat_batch()).await,
             Err(failure) => self.fail_batch(failure).await,
         }
     }

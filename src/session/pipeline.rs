@@ -184,7 +184,13 @@ impl Session {
         };
         self.batch.pending.clear();
         self.batch.skip = true;
-        self.tell(failure)
+        self.tell(failure)?;
+        if self.batch.kept.is_some() {
+            // Its replies have been kept back, and who has got an error may wait for it before Sync.
+            self.forget_messages();
+            self.client.send().await.map_err(|_| End::Left)?;
+        }
+        Ok(())
     }
 
     /// COPY data in a batch that was not flushed: the server has long asked for it.
@@ -215,18 +221,33 @@ impl Session {
     }
 
     pub(super) async fn sync(&mut self) -> Result<(), End> {
+        self.end_with_sync().await?;
+        if self.is_refused() {
+            return Box::pin(self.repeat_batch()).await;
+        }
+        self.forget_messages();
+        Ok(())
+    }
+
+    async fn end_with_sync(&mut self) -> Result<(), End> {
         if !self.batch.pending.is_empty() {
             let sent = match self.any_link().await {
                 Ok(at) => self.send_pending(at).await,
                 Err(failure) => Err(failure),
             };
             if let Err(failure) = sent {
+                if self.is_refused() {
+                    return Ok(());
+                }
                 self.fail_batch(failure).await?;
             }
         }
         if !self.batch.skip && self.links.iter().filter(|link| link.unsynced).count() > 1 {
             // What the last of several servers has to say comes before their Syncs, whose replies nobody sees.
             if let Err(failure) = self.settle_order().await {
+                if self.is_refused() {
+                    return Ok(());
+                }
                 self.fail_batch(failure).await?;
             }
         }
@@ -245,6 +266,7 @@ impl Session {
             _ => self.sync_all().await.map(|()| false),
         };
         let relayed = match relayed {
+            _ if self.is_refused() => return Ok(()),
             Ok(relayed) => relayed,
             Err(failure) => {
                 self.tell(failure)?;
@@ -261,6 +283,7 @@ impl Session {
         }
         self.batch.open = false;
         self.batch.skip = false;
+        (self.batch.has_bound, self.batch.patience) = (false, None);
         self.batch.current = None;
         if !self.transaction.is_explicit() {
             self.batch.forget_portals();
@@ -300,7 +323,7 @@ impl Session {
     }
 
     /// Sync on all links of the batch: an internal transaction is committed, one that failed rolled back everywhere.
-    async fn sync_all(&mut self) -> Result<(), Failure> {
+    pub(super) async fn sync_all(&mut self) -> Result<(), Failure> {
         let failed = self.batch.skip || self.transaction.has_failed();
         let mut result = Ok(());
         for writers in [false, true] {

@@ -141,6 +141,7 @@ const EXCLUSIVE: &[(&str, Test)] = &[
     ("moves::patience_ends", moves::patience_ends),
     ("moves::shards_come_and_go", moves::shards_come_and_go),
     ("moves::a_switch_waits_for_no_read", moves::waiting::a_switch_waits_for_no_read),
+    ("moves::refused_batches_run_again", moves::waiting::refused_batches_run_again),
     ("moves::held_clients_give_up", moves::waiting::held_clients_give_up),
     ("moves::load::writes_survive_switches", moves::load::writes_survive_switches),
     ("bank::money_survives_kills", bank::money_survives_kills),

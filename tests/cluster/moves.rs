@@ -56,6 +56,16 @@ fn copy(cluster: &Cluster, key: i64) -> Result<()> {
         .map(drop)
 }
 
+/// The first shard refuses writes of the key from now on.
+fn close(cluster: &Cluster, key: i64) -> Result<()> {
+    let refuse = format!(
+        "create or replace function m_closed() returns trigger language plpgsql as
+             $$begin raise exception 'bucket is closed' using errcode = 'SY001'; end$$;
+         create trigger closed before insert or update on {TABLE} for each row when (new.user_id = {key}) execute function m_closed()"
+    );
+    cluster.primary(0)?.query(&refuse).map(drop)
+}
+
 fn n_of(cluster: &Cluster, shard: usize, key: i64) -> Result<i64> {
     Ok(cluster.primary(shard)?.value(&format!("select n from {TABLE} where user_id = {key}"))?.parse()?)
 }
@@ -174,12 +184,7 @@ pub(crate) fn refused_writes_run_again(fixture: &Fixture) -> Result<()> {
     let mut worker = Worker::of(cluster)?;
     let wave = worker.wave((0, 1), &moving, "catching up")?;
     worker.wait_acknowledged()?;
-    cluster.primary(0)?.query(&format!(
-        "create or replace function m_closed() returns trigger language plpgsql as
-             $$begin raise exception 'bucket is closed' using errcode = 'SY001'; end$$;
-         create trigger closed before insert or update on {TABLE} for each row when (new.user_id = {}) execute function m_closed()",
-        keys.moving
-    ))?;
+    close(cluster, keys.moving)?;
     copy(cluster, keys.moving)?;
     let update = format!("update {TABLE} set n = n + 1 where user_id = {}", keys.moving);
     let mut client = cluster.connect()?;

@@ -66,7 +66,12 @@ impl Preparation<'_> {
             return Ok(());
         }
         let home = self.shards.shard(self.shards.home)?.primary.clone();
-        let definitions = dump(&home, self.control, schema).await?;
+        let definitions = match dump(&home, self.control, schema).await {
+            Ok(definitions) => definitions,
+            // The server's end has ended our own connection too, and it passes.
+            Err(error) if !self.shards.is_linked(self.shards.home).await => return Err(StepError::Later(error.line())),
+            Err(error) => return Err(error),
+        };
         let action = || doing("making the schema of the new shard");
         let link = self.shards.link(shard).await?;
         let transaction = link.begin().await?;

@@ -83,6 +83,14 @@ impl Shards {
         Ok(self.links.get_mut(&id).expect("made just now"))
     }
 
+    /// Whether the connection that was made to the shard still is one.
+    pub(crate) async fn is_linked(&self, id: ShardId) -> bool {
+        match self.links.get(&id) {
+            Some(link) => link.client().batch_execute("select").await.is_ok(),
+            None => false,
+        }
+    }
+
     /// Connections to two different shards.
     pub(crate) async fn two(&mut self, one: ShardId, other: ShardId) -> Result<(&mut Link, &mut Link), StepError> {
         self.link(one).await?;

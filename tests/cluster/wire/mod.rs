@@ -17,7 +17,7 @@ use crate::wire::play::{Transcript, play};
 use crate::wire::script::Step;
 
 /// Times that each conversation is held without waiting (`SHARDYARD_SEEDS`: another number).
-const HURRIES: u64 = 2;
+const HURRIES: u64 = 1;
 
 /// The scripts, by name.
 pub(crate) fn scripts() -> Vec<(String, PathBuf)> {

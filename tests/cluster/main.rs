@@ -153,6 +153,7 @@ const EXCLUSIVE: &[(&str, Test)] = &[
     ("resharding::everything_happens", resharding::ordeal::everything_happens),
     ("resharding::without_a_rule_it_goes_wrong", resharding::controls::without_a_rule_it_goes_wrong),
     ("resharding::only_the_hard_fence_stops_the_impatient", resharding::controls::only_the_hard_fence_stops_the_impatient),
+    ("resharding::late_writes_find_no_shard", resharding::late::late_writes_find_no_shard),
     ("resharding::answers_agree_after_twenty_moves", resharding::twenty::answers_agree_after_twenty_moves),
     ("resharding::servers_fail_over_in_mid_wave", resharding::failovers::servers_fail_over_in_mid_wave),
     ("failover::writes_follow_a_promotion", failover::writes_follow_a_promotion),

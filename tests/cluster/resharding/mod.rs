@@ -9,6 +9,7 @@ mod disk;
 pub(crate) mod failovers;
 pub(crate) mod faults;
 mod history;
+pub(crate) mod late;
 mod load;
 pub(crate) mod million;
 mod network;

@@ -15,6 +15,7 @@ use crate::backend::connection::ServerConnection;
 use crate::backend::health::Quarantine;
 use crate::backend::login::{Login, LoginError};
 use crate::backend::tenure::Tenure;
+use crate::catalog::Stray;
 use crate::wire::{ClientError, SqlState};
 
 /// First wait after a failed attempt to connect; doubled up to [`BACKOFF_MAX`].
@@ -309,7 +310,7 @@ impl Pool {
             };
             match waiter.send(Grant::Place(Place::new(self))) {
                 Ok(()) => return,
-                Err(Grant::Place(place)) => place.dissolve(),
+                Err(Grant::Place(mut place)) => place.dissolve(),
                 Err(Grant::Connection(_)) => return,
             }
         }
@@ -327,7 +328,7 @@ impl Place {
     }
 
     /// Ends without freeing the place: somebody else holds it now.
-    fn dissolve(mut self) {
+    fn dissolve(&mut self) {
         if let Some(pool) = self.pool.take() {
             pool.busy.fetch_sub(1, Ordering::Relaxed);
         }
@@ -357,10 +358,29 @@ impl Checkout {
         pool.put_back(self);
     }
 
+    /// To be told before the session rests, of a connection that it will not use any more and that is dropped later.
+    pub fn leave_behind(&self) {
+        let (Some(connection), Some(pool)) = (&self.connection, &self.place.pool) else { return };
+        pool.login.attendance.leave_behind(Stray {
+            endpoint: connection.identity.endpoint.clone(),
+            user: pool.login.user.clone(),
+            process_id: connection.identity.process_id,
+            incarnation: connection.incarnation,
+        });
+    }
+
     /// The pool it came from.
     #[must_use]
     pub fn pool(&self) -> Option<&Arc<Pool>> {
         self.place.pool.as_ref()
+    }
+}
+
+impl Drop for Checkout {
+    fn drop(&mut self) {
+        if self.connection.as_ref().is_some_and(|connection| !connection.is_clean()) {
+            self.leave_behind();
+        }
     }
 }
 

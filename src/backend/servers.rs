@@ -212,14 +212,10 @@ impl Servers {
 
     /// Closes idle connections past their time, and those of servers that no map names any more.
     pub fn sweep(&self, map: &ShardMap) {
-        let known = |endpoint: &Endpoint| {
-            let is_of = |shard: &Shard| shard.primary == *endpoint || shard.replicas.iter().any(|replica| replica.endpoint == *endpoint);
-            map.shards.iter().any(is_of)
-        };
         let (kept, gone) = {
             let mut state = self.state.lock();
             state.users.retain(|_, pools| pools.map.version >= map.version);
-            let gone: Vec<_> = state.pools.extract_if(|(endpoint, _), _| !known(endpoint)).map(|(_, pool)| pool).collect();
+            let gone: Vec<_> = state.pools.extract_if(|(endpoint, _), _| !map.names(endpoint)).map(|(_, pool)| pool).collect();
             state.health.retain(|shard, _| map.shard(*shard).is_some());
             (state.pools.values().cloned().collect::<Vec<_>>(), gone)
         };

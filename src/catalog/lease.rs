@@ -91,9 +91,9 @@ impl Lease {
             let ended = tokio::select! {
                 ended = self.keep(&view, &mut lost) => ended,
                 end = end.wait_for(Option::is_some) => match end.ok().and_then(|end| *end) {
-                    Some(Ending::Clean) => break,
+                    Some(Ending::Clean) if view.attendance.strays().is_empty() => break,
                     // The worker ends what is left.
-                    Some(Ending::Cut) | None => return,
+                    Some(_) | None => return,
                 },
             };
             match ended {
@@ -157,6 +157,9 @@ impl Lease {
     fn progress(&self, view: &View) -> Standing {
         let map = view.map();
         let standing = view.activity.standing(&map);
+        if view.attendance.strays_where_rows_move(&map) {
+            return Standing { seen: standing.seen, ..self.told };
+        }
         if self.told.acknowledged > map.version {
             // The catalog is an older one by now.
             return standing;

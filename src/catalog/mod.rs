@@ -20,7 +20,7 @@ pub mod watch;
 mod waves;
 
 pub use activity::{Activity, Slot};
-pub use attendance::Attendance;
+pub use attendance::{Attendance, Stray};
 pub use connect::{ConnectError, Target, connect};
 pub use ddl_check::Inspection;
 pub use ddl_rules::{DdlRefusal, Judgement};

@@ -1,8 +1,10 @@
 //! The proxy process: builds every part, accepts clients, shuts down.
 
+mod control_pools;
 mod failover;
 mod learner;
 mod recovery;
+mod strays;
 mod supervise;
 mod worker;
 

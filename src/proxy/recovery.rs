@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use deadpool_postgres::{Client, Pool};
+use deadpool_postgres::Client;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::backend::ControlRole;
-use crate::backend::probe::control_target;
 use crate::catalog::View;
 use crate::execute::two_phase::{GID_PREFIX, anchor_of};
-use crate::topology::{Endpoint, ShardId, ShardMap};
+use crate::proxy::control_pools::ControlPools;
+use crate::topology::{ShardId, ShardMap};
 
 /// How often prepared transactions are looked for.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -29,7 +29,7 @@ const DECISION_AGE: &str = "1 hour";
 
 /// Looks for transactions in doubt until the process ends.
 pub(super) async fn run(view: Arc<View>, control: ControlRole) {
-    let mut servers = Primaries { control, pools: HashMap::new() };
+    let mut servers = ControlPools::new(control);
     loop {
         sleep(INTERVAL).await;
         let map = Arc::clone(&view.map());
@@ -41,23 +41,8 @@ pub(super) async fn run(view: Arc<View>, control: ControlRole) {
     }
 }
 
-/// The shards' primaries; one connection to each is kept from round to round.
-struct Primaries {
-    control: ControlRole,
-    pools: HashMap<Endpoint, Pool>,
-}
-
-impl Primaries {
-    async fn connect(&mut self, endpoint: &Endpoint) -> anyhow::Result<Client> {
-        if !self.pools.contains_key(endpoint) {
-            self.pools.insert(endpoint.clone(), control_target(endpoint, &self.control).pool(1)?);
-        }
-        Ok(self.pools.get(endpoint).context("just made")?.get().await?)
-    }
-}
-
-async fn round(map: &ShardMap, servers: &mut Primaries) -> anyhow::Result<()> {
-    servers.pools.retain(|endpoint, _| map.shards.iter().any(|shard| shard.primary == *endpoint));
+async fn round(map: &ShardMap, servers: &mut ControlPools) -> anyhow::Result<()> {
+    servers.retain(|endpoint| map.shards.iter().any(|shard| shard.primary == *endpoint));
     let mut clients = HashMap::new();
     let mut unreachable = false;
     for shard in &map.shards {

@@ -19,7 +19,7 @@ use crate::net::{Acceptor, BoundListener, Connector, listener};
 use crate::proxy::learner::{Learner, load_schema};
 use crate::proxy::worker::{Worker, WorkerParts};
 use crate::proxy::{MapSource, Options};
-use crate::proxy::{failover, recovery};
+use crate::proxy::{failover, recovery, strays};
 use crate::session::{Account, Reloadable, Shared, SharedParts};
 use crate::telemetry::task;
 use crate::topology::{Schema, ShardMap};
@@ -73,6 +73,7 @@ pub(super) async fn supervise(options: Options) -> anyhow::Result<()> {
     task::spawn("failover", failover::run(Arc::clone(&shared), catalog_target(&options)));
     task::spawn("sweep", sweep(Arc::clone(&shared)));
     task::spawn("recovery", recovery::run(Arc::clone(&view), options.control.clone()));
+    task::spawn("strays", strays::run(Arc::clone(&view), options.control.clone()));
 
     let workers = start_workers(&options, &shared, &listeners)?;
     info!(listen = ?options.listen, workers = workers.len(), "ready");

@@ -324,6 +324,7 @@ impl Session {
         }
         if matches!(error, RelayError::Client(_)) {
             // Nobody waits for the answer any more; a statement that still runs is cancelled before its connection is closed.
+            link.server.leave_behind();
             let slot = Arc::clone(&self.cancel.slot);
             crate::telemetry::task::spawn("cancel of a left statement", async move {
                 slot.cancel().await;

@@ -55,6 +55,13 @@ impl ShardMap {
         self.shards.binary_search_by_key(&id, |shard| shard.id).ok().and_then(|at| self.shards.get(at))
     }
 
+    /// Whether the server is one of a shard's.
+    #[must_use]
+    pub fn names(&self, endpoint: &Endpoint) -> bool {
+        let has = |shard: &Shard| shard.primary == *endpoint || shard.replicas.iter().any(|replica| replica.endpoint == *endpoint);
+        self.shards.iter().any(has)
+    }
+
     /// The map of a new cluster: `owner(b) = shards[b mod N]`, so that shard = h mod N.
     #[must_use]
     pub fn initial(shards: Vec<Shard>, buckets: u32) -> Option<Self> {

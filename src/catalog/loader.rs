@@ -72,8 +72,9 @@ impl Loader {
         let home = store::shard_id(home.ok_or_else(|| StoreError::Inconsistent("no home shard".to_owned()))?)?;
         let before = Before { version, known: known.and_then(|map| map.moving.as_deref()) };
         let shards = store::serving_shards(&shards, &replicas)?;
-        let owners = store::owners(&owners, length, known)?;
+        let mut owners = store::owners(&owners, length, known)?;
         let waves = waves::of(client, &under_way, before, length).await?;
+        waves::give_flipped(&under_way, &waves, &mut owners);
         let gate = waves::gate(row.get("gate"), before)?;
         let moving = Moving::new(waves, gate, &owners);
         let map = ShardMap { version, shards, home, owners, moving };

@@ -10,8 +10,8 @@ use crate::topology::moving::{BucketSet, Wave, WaveState};
 use crate::topology::{BucketId, Gate, MapVersion, Moving, ShardId};
 
 /// The waves whose rows may be on two shards.
-pub(crate) const UNDER_WAY: &str =
-    "select id, source_id, target_id, state from shardyard.wave where state not in ('planned', 'finished', 'aborted') order by id";
+pub(crate) const UNDER_WAY: &str = "select id, source_id, target_id, state, reversed
+     from shardyard.wave where state not in ('planned', 'finished', 'aborted') order by id";
 
 /// One map's version and what was known before it.
 #[derive(Clone, Copy)]
@@ -38,6 +38,22 @@ pub(crate) async fn of<C: GenericClient>(client: &C, rows: &[Row], before: Befor
         waves.push(Wave { id, source: shard(row.get(1))?, target: shard(row.get(2))?, state, buckets, held_since });
     }
     Ok(waves)
+}
+
+/// From the flip on a wave's buckets belong to its other shard. The flip is only the wave's state, as writers wait for it; the buckets' rows
+/// follow when the wave goes on from `released` (`rebalance::journal`).
+pub(crate) fn give_flipped(rows: &[Row], waves: &[Wave], owners: &mut [ShardId]) {
+    for (row, wave) in rows.iter().zip(waves) {
+        if !matches!(row.get(3), "flipped" | "released") {
+            continue;
+        }
+        let owner = if row.get(4) { wave.source } else { wave.target };
+        for bucket in wave.buckets.iter() {
+            if let Some(entry) = owners.get_mut(bucket.0 as usize) {
+                *entry = owner;
+            }
+        }
+    }
 }
 
 /// The gate as it is now, and since which version this process has seen it so.

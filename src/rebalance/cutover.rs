@@ -68,6 +68,7 @@ impl Cutover<'_> {
     /// From `CatchingUp` or `Verifying` to `Flipped`, or back to `CatchingUp`.
     pub(crate) async fn fence(&mut self, wave: &mut Wave) -> Result<Fenced, StepError> {
         self.shards.warm(wave.to()).await;
+        self.journal.check_owner(wave).await?;
         self.times = Times::default();
         let began = Instant::now();
         let hold_max = Duration::from_millis(self.the_move.options.hold_max_ms.max(1));

@@ -153,26 +153,40 @@ impl Journal {
         Ok(())
     }
 
-    /// The commit point: the buckets belong to the other shard. Answers with the version that says so.
-    pub(crate) async fn flip(&mut self, wave: &mut Wave) -> Result<u64, StepError> {
-        let action = || doing(format!("flipping wave {}", wave.id));
-        let transaction = self.begin().await?;
-        let version = set_state(&transaction, wave, WaveState::Flipped, wave.reversed).await?;
-        // By the primary key: a join's plan depends on statistics, and a wrong one was seen to take seconds, while writers wait.
-        let update = "update shardyard.bucket_map set shard_id = $2, version = $4 where bucket = any ($1) and shard_id = $3";
-        let (to, from) = (i32::from(wave.to().0), i32::from(wave.from().0));
-        let new_version = i64::try_from(version).unwrap_or(i64::MAX);
-        let changed = transaction.execute(update, &[&wave.buckets.numbers(), &to, &from, &new_version]).await.map_err(action())?;
-        if usize::try_from(changed) != Ok(wave.buckets.len()) {
-            return Err(StepError::Operator(format!(
-                "wave {} has {} buckets, of which shard {from} owns {changed} only: the catalog was changed by another hand",
-                wave.id,
-                wave.buckets.len()
-            )));
+    /// Before writers are held for a flip: the buckets are the source's.
+    pub(crate) async fn check_owner(&self, wave: &Wave) -> Result<(), StepError> {
+        let select = "select count(*) from shardyard.bucket_map where bucket = any ($1) and shard_id = $2";
+        let from = i32::from(wave.from().0);
+        let row = self.client.query_one(select, &[&wave.buckets.numbers(), &from]).await.map_err(doing("reading a wave's buckets"))?;
+        let owned: i64 = row.get(0);
+        if usize::try_from(owned) == Ok(wave.buckets.len()) {
+            return Ok(());
         }
+        Err(StepError::Operator(format!(
+            "wave {} has {} buckets, of which shard {from} owns {owned} only: the catalog was changed by another hand",
+            wave.id,
+            wave.buckets.len()
+        )))
+    }
+
+    /// The commit point: from this version on the buckets belong to the other shard, as everybody reads it off the wave's state
+    /// (`catalog::waves::give_flipped`). No more is written while writers wait.
+    pub(crate) async fn flip(&mut self, wave: &mut Wave) -> Result<u64, StepError> {
+        self.advance(wave, WaveState::Flipped).await
+    }
+
+    /// From `Released` to `next`: the buckets' rows say what the wave's state has said since the flip.
+    pub(crate) async fn settle_owner(&mut self, wave: &mut Wave, next: WaveState) -> Result<(), StepError> {
+        let action = || doing(format!("writing the owner of wave {}'s buckets", wave.id));
+        let transaction = self.begin().await?;
+        let version = set_state(&transaction, wave, next, wave.reversed).await?;
+        // By the primary key: a join's plan depends on statistics, and a wrong one was seen to take seconds.
+        let update = "update shardyard.bucket_map set shard_id = $2, version = $3 where bucket = any ($1)";
+        let (to, version) = (i32::from(wave.to().0), i64::try_from(version).unwrap_or(i64::MAX));
+        transaction.execute(update, &[&wave.buckets.numbers(), &to, &version]).await.map_err(action())?;
         transaction.commit().await.map_err(action())?;
-        wave.state = WaveState::Flipped;
-        Ok(version)
+        wave.state = next;
+        Ok(())
     }
 
     pub(crate) async fn set_move(&mut self, the_move: &mut Move, next: MoveState) -> Result<(), StepError> {

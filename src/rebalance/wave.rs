@@ -64,7 +64,7 @@ impl Conductor {
                 let version = store::version(self.journal.client()).await?;
                 proxies::wait(self.journal.client(), &mut self.shards, version, Until::Seen).await?;
                 let keeps = the_move.keep_source && !wave.reversed;
-                self.journal.advance(wave, if keeps { WaveState::Reversible } else { WaveState::Cleaning }).await.map(drop)
+                self.journal.settle_owner(wave, if keeps { WaveState::Reversible } else { WaveState::Cleaning }).await
             }
             WaveState::Reversible => self.journal.advance(wave, WaveState::Cleaning).await.map(drop),
             WaveState::Cleaning => self.clean_wave(the_move, wave, &all).await,

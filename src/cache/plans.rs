@@ -7,11 +7,14 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use parking_lot::Mutex;
 
+use crate::cache::ParsedTemplates;
 use crate::routing::Plan;
 
 /// Plans of one worker. The key is the template with its context: search path, schema version, temporary tables, parameter types.
 #[derive(Debug)]
 pub struct PlanCache {
+    /// For texts of several statements.
+    pub parsed: ParsedTemplates,
     hasher: RandomState,
     plans_max: usize,
     template_bytes_max: usize,
@@ -42,7 +45,13 @@ impl PlanCache {
     /// At most `plans_max` plans, of templates up to `template_bytes_max` bytes.
     #[must_use]
     pub fn new(plans_max: usize, template_bytes_max: usize) -> Self {
-        Self { hasher: RandomState::default(), plans_max: plans_max.max(2), template_bytes_max, generations: Mutex::default() }
+        Self {
+            parsed: ParsedTemplates::new(plans_max),
+            hasher: RandomState::default(),
+            plans_max: plans_max.max(2),
+            template_bytes_max,
+            generations: Mutex::default(),
+        }
     }
 
     fn hash(&self, template: &[u8], context: u64) -> u64 {

@@ -123,7 +123,7 @@ impl Session {
     }
 
     /// A pinned connection may have been left with older settings.
-    async fn refresh_settings(&mut self, at: usize) -> Result<(), Failure> {
+    pub(super) async fn refresh_settings(&mut self, at: usize) -> Result<(), Failure> {
         match self.links.get_mut(at) {
             Some(link) if self.pinned && !self.transaction.is_open() && link.server.expected.is_empty() => {
                 self.settings.apply(&mut link.server, None).await
@@ -387,7 +387,7 @@ impl Session {
     }
 
     /// Gives one link back to its pool, or keeps it if it is pinned.
-    async fn give_back(&mut self, at: usize) {
+    pub(super) async fn give_back(&mut self, at: usize) {
         let Some(link) = self.links.get_mut(at) else { return };
         let shard = link.shard;
         link.anchors = false;

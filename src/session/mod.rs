@@ -30,6 +30,7 @@ mod sequence;
 mod server;
 mod setval;
 mod settings;
+mod several;
 pub mod shared;
 mod spread;
 mod spread_prepared;

@@ -447,6 +447,7 @@ fn explanation(plan: &GatherPlan, text: &[u8]) -> Option<Bytes> {
 }
 
 /// Whether an error's body is about temporary tables.
+/// Says "temporary tables in database"; or "schema pg_temp_3", where the connection has had some for another role.
 fn of_temporary(body: &[u8]) -> bool {
-    memchr::memmem::find(body, b"temporary tables").is_some()
+    [&b"temporary tables"[..], b"schema pg_temp_"].iter().any(|words| memchr::memmem::find(body, words).is_some())
 }

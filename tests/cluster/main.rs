@@ -34,12 +34,16 @@ mod transactions;
 mod wire;
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use libtest_mimic::{Arguments, Trial};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::fixture::Fixture;
+
+/// A test that takes longer says so.
+const SLOW: Duration = Duration::from_secs(3);
 
 /// A test of the shared cluster.
 type Test = fn(&Fixture) -> Result<()>;
@@ -215,21 +219,28 @@ fn stop_on_signals(stage: &Arc<Stage>) {
 }
 
 fn trial(stage: &Arc<Stage>, name: &str, test: impl FnOnce(&Fixture) -> Result<()> + Send + 'static) -> Trial {
-    let stage = Arc::clone(stage);
-    Trial::test(name, move || {
+    let (stage, name) = (Arc::clone(stage), name.to_owned());
+    Trial::test(name.clone(), move || {
         let _with_others = stage.alone.read().unwrap_or_else(PoisonError::into_inner);
-        report(test(&stage.fixture))
+        report(&name, || test(&stage.fixture))
     })
 }
 
 fn exclusive_trial(stage: &Arc<Stage>, name: &str, test: Test) -> Trial {
-    let stage = Arc::clone(stage);
-    Trial::test(name, move || {
+    let (stage, name) = (Arc::clone(stage), name.to_owned());
+    Trial::test(name.clone(), move || {
         let _alone = stage.alone.write().unwrap_or_else(PoisonError::into_inner);
-        report(test(&stage.fixture))
+        report(&name, || test(&stage.fixture))
     })
 }
 
-fn report(outcome: Result<()>) -> Result<(), libtest_mimic::Failed> {
+/// Says how long it took where that counts: the whole has a bound.
+fn report(name: &str, test: impl FnOnce() -> Result<()>) -> Result<(), libtest_mimic::Failed> {
+    let began = Instant::now();
+    let outcome = test();
+    let took = began.elapsed();
+    if took >= SLOW {
+        eprintln!("{name} took {:.1} s", took.as_secs_f64());
+    }
     outcome.map_err(|error| format!("{error:#}").into())
 }

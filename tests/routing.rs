@@ -84,7 +84,7 @@ fn outcome(lines: &[&str], schema: &Schema, map: &ShardMap) -> String {
     let values = Values {
         text: text.as_bytes(),
         literals: scan.literals(),
-        parameters: ParameterValues { values: &parameters, formats: &[], types: &[] },
+        parameters: ParameterValues { values: &parameters, formats: &[], types: &[], types_unknown: false },
         other_encoding: false,
     };
     let mut out = String::new();
@@ -94,7 +94,9 @@ fn outcome(lines: &[&str], schema: &Schema, map: &ShardMap) -> String {
     let route = row("route").expect("a route");
     let shard = if route == "one" { format!(" {}", row("shards").expect("a shard")) } else { String::new() };
     let _ = writeln!(out, "> {route}{shard} {access}{}", if plan.unknown_relations() { " unknown" } else { "" });
-    for (name, value) in rows.iter().filter(|(name, _)| matches!(name.as_str(), "key" | "merge" | "sqlstate" | "reason" | "detail")) {
+    for (name, value) in
+        rows.iter().filter(|(name, _)| matches!(name.as_str(), "key" | "merge" | "gathers" | "sqlstate" | "reason" | "detail"))
+    {
         let _ = writeln!(out, "> {name}: {value}");
     }
     out

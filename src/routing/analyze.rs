@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use crate::routing::colocation::Top;
 use crate::routing::facts::{Facts, ShardedUse, UseKey};
+use crate::routing::filter::{Appearance, RowCondition};
 use crate::routing::plan::Planner;
 use crate::routing::refusal::Refusal;
 use crate::routing::region::{RegionId, Regions, Term, ValueSet};
@@ -28,6 +29,10 @@ pub(crate) struct Analyzer<'a> {
     pub blocks: usize,
     /// Where rows live: see `colocation`.
     pub anchors: HashSet<Term>,
+    /// Of sharded tables that are read.
+    pub appearances: Vec<Appearance>,
+    /// Conditions on the rows of appearances, by their places among [`Facts::sharded`]: only rows for which they hold matter.
+    pub filters: Vec<(usize, RowCondition)>,
     /// The outermost SELECT, when it is all of the statement.
     pub top: Option<Top>,
     depth: usize,
@@ -80,6 +85,8 @@ impl<'a> Analyzer<'a> {
             views: 0,
             key_parameters: Vec::new(),
             anchors: HashSet::new(),
+            appearances: Vec::new(),
+            filters: Vec::new(),
             top: None,
             blocks: 0,
             depth: 0,

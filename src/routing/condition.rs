@@ -17,6 +17,9 @@ enum Operand {
 impl Analyzer<'_> {
     /// `expr` is true for every row that `region` lets through.
     pub(crate) fn condition(&mut self, expr: &Expr, scope: &Scope<'_>, region: RegionId) {
+        if !matches!(expr, Expr::And(_)) {
+            self.note_filter(expr, scope, region);
+        }
         match expr {
             Expr::And(parts) => parts.iter().for_each(|part| self.condition(part, scope, region)),
             Expr::Equal { left, right, null_safe } => self.equal((left, right), *null_safe, scope, region),

@@ -2,6 +2,7 @@
 
 use crate::routing::analyze::{Analyzer, Output};
 use crate::routing::facts::UseKey;
+use crate::routing::filter::Appearance;
 use crate::routing::refusal::Refusal;
 use crate::routing::region::RegionId;
 use crate::routing::scope::{Found, Range, Ranges, Scope};
@@ -136,7 +137,12 @@ impl Analyzer<'_> {
         let name = table.alias.name.clone().unwrap_or_else(|| table.name.name.clone());
         match self.resolve(&table.name) {
             Named::Relation(relation) => {
+                let known = self.appearances.len();
                 let mut range = self.relation(&relation, at.region);
+                if table.sample.is_some() {
+                    // Of which rows the sample is drawn counts.
+                    self.appearances.truncate(known);
+                }
                 rename(&mut range, &table.alias.columns);
                 range.schema = Some(relation.schema.clone()).filter(|_| table.alias.name.is_none());
                 range.name = name;
@@ -190,6 +196,9 @@ impl Analyzer<'_> {
         if let Placement::Sharded { key_column, .. } = &relation.placement {
             let key = columns.iter().find(|(name, _)| name == key_column).map(|(_, term)| *term);
             self.anchors.extend(key);
+            if let Some((_, first)) = columns.first() {
+                self.appearances.push(Appearance::of(relation, self.facts.sharded.len(), region, *first));
+            }
             self.sharded_use(relation, key.map_or(UseKey::Unknown, |term| UseKey::Term { term, region }));
         }
         Range { name: relation.name.clone(), schema: Some(relation.schema.clone()), columns, open: false, shifted: false }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::routing::decide::Binding;
+use crate::routing::filter::RowCondition;
 use crate::routing::narrow::narrow;
 use crate::routing::plan::Planner;
 use crate::routing::respell::respelt;
@@ -60,6 +61,8 @@ pub struct GatherTable {
     pub as_text: bool,
     /// Its keys in each of its appearances; none where one has no keys.
     pub(crate) bindings: Vec<Binding>,
+    /// Conditions of each of its appearances, all of which hold for the rows that matter there; none where one has none.
+    pub(crate) filters: Vec<Vec<RowCondition>>,
     pub(crate) key_column: String,
     /// The rows that matter, as a condition on the table `t`; `None`: all.
     pub condition: Option<String>,
@@ -268,6 +271,7 @@ impl Gathering<'_> {
                     columns,
                     as_text,
                     bindings: Vec::new(),
+                    filters: Vec::new(),
                     key_column: key_column(relation),
                     condition: None,
                 });

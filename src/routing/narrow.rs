@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use crate::routing::decide::{Binding, Bound};
 use crate::routing::facts::UseKey;
+use crate::routing::filter::RowCondition;
 use crate::routing::gather::{GatherPlan, GatherTable};
 use crate::routing::planner::unclear;
 use crate::routing::respell::quoted;
 use crate::routing::route::Values;
+use crate::routing::row_value::string_literal;
 use crate::routing::spread::Sought;
 use crate::sql::ast::{Alias, Body, Distinct, Expr, FromItem, JoinCondition, Query, Select, Statement, walk};
 use crate::sql::cursor::Cursor;
@@ -18,9 +20,13 @@ use crate::topology::{ShardId, ShardMap};
 /// More keys than these are not listed in a condition.
 const KEYS_MAX: usize = 1000;
 
+/// Of a table with more appearances all rows are brought.
+const APPEARANCES_MAX: usize = 32;
+
 /// Leaves out of a plan what its parsed statement does not need.
 pub(crate) fn narrow(plan: &mut GatherPlan, sought: &Sought<'_>, query: &Query) {
     bind(plan, sought);
+    filter(plan, sought);
     let mut uses = Uses::default();
     uses.query(query);
     // A view's definition may name columns otherwise than its tables do.
@@ -72,11 +78,52 @@ fn bind(plan: &mut GatherPlan, sought: &Sought<'_>) {
     }
 }
 
+/// The conditions on each table's rows, where every appearance of it has some.
+fn filter(plan: &mut GatherPlan, sought: &Sought<'_>) {
+    let analyzer = sought.analyzer;
+    if analyzer.facts.unclear_view.is_some() {
+        return;
+    }
+    let uses = parameter_uses(sought.whole);
+    let is_shared = |number: usize| uses.iter().filter(|used| **used == number).count() > 1;
+    for table in &mut plan.tables {
+        let places = analyzer.facts.sharded.iter().enumerate().filter(|(_, sharded)| sharded.table == table.name).map(|(place, _)| place);
+        let mut filters: Vec<Vec<RowCondition>> = Vec::new();
+        for place in places {
+            let mut filter: Vec<RowCondition> = Vec::new();
+            for (_, condition) in analyzer.filters.iter().filter(|(other, _)| *other == place) {
+                if !filter.contains(condition) {
+                    filter.push(condition.clone());
+                }
+            }
+            if filter.is_empty() || filters.len() >= APPEARANCES_MAX {
+                filters.clear();
+                break;
+            }
+            if !filters.contains(&filter) {
+                filters.push(filter);
+            }
+        }
+        filters.iter_mut().flatten().for_each(|condition| condition.mark_shared(&is_shared));
+        table.filters = filters;
+    }
+}
+
+/// The numbers of the parameters that a text names.
+fn parameter_uses(mut cursor: Cursor<'_>) -> Vec<usize> {
+    let mut uses = Vec::new();
+    while !cursor.at_end() {
+        uses.extend(cursor.parameter());
+        cursor.advance();
+    }
+    uses
+}
+
 impl GatherPlan {
     /// The plan of one execution: only the rows, and only the shards, of the keys that its values give.
     #[must_use]
     pub(crate) fn narrowed(self: &Arc<Self>, values: &Values<'_>, map: &ShardMap) -> Arc<Self> {
-        if self.tables.iter().all(|table| table.bindings.is_empty()) {
+        if self.tables.iter().all(|table| table.bindings.is_empty() && table.filters.is_empty()) {
             return Arc::clone(self);
         }
         let mut plan = Self::clone(self);
@@ -84,12 +131,15 @@ impl GatherPlan {
         for table in &mut plan.tables {
             match keys_of(table, values) {
                 Some(keys) => {
-                    table.condition = Some(condition(table, &keys));
+                    table.condition = Some(key_condition(table, &keys));
                     if let Some(shards) = &mut shards {
                         shards.extend(keys.iter().map(|key| map.owner(bucket(key.as_bytes(), map.buckets()))));
                     }
                 }
                 None => shards = None,
+            }
+            if let Some(rows) = row_condition(table, values) {
+                table.condition = Some(table.condition.take().map_or_else(|| rows.clone(), |keys| format!("{keys} AND {rows}")));
             }
         }
         plan.shards = shards.map(|shards| shards.into_iter().collect());
@@ -107,11 +157,26 @@ fn keys_of(table: &GatherTable, values: &Values<'_>) -> Option<BTreeSet<String>>
     (!table.bindings.is_empty() && keys.len() <= KEYS_MAX).then_some(keys)
 }
 
-fn condition(table: &GatherTable, keys: &BTreeSet<String>) -> String {
+/// What holds for the rows that matter to one of its appearances.
+fn row_condition(table: &GatherTable, values: &Values<'_>) -> Option<String> {
+    let mut either = Vec::with_capacity(table.filters.len());
+    for filter in &table.filters {
+        let all: Vec<String> = filter.iter().filter_map(|condition| condition.sql(values)).collect();
+        if all.is_empty() {
+            return None;
+        }
+        either.push(all.join(" AND "));
+    }
+    match either.as_slice() {
+        [] => None,
+        [only] => Some(only.clone()),
+        several => Some(format!("({})", several.join(" OR "))),
+    }
+}
+
+fn key_condition(table: &GatherTable, keys: &BTreeSet<String>) -> String {
     let Some(binding) = table.bindings.first().filter(|_| !keys.is_empty()) else { return "false".to_owned() };
-    // Whatever standard_conforming_strings says.
-    let literal = |key: &String| format!("E'{}'", key.replace('\\', "\\\\").replace('\'', "''"));
-    let keys: Vec<String> = keys.iter().map(literal).collect();
+    let keys: Vec<String> = keys.iter().map(|key| string_literal(key)).collect();
     format!("t.{} IN ({})", quoted(&binding.key_column), keys.join(", "))
 }
 

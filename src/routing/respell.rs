@@ -131,8 +131,7 @@ impl GatherTable {
     pub(crate) fn shown(&self) -> String {
         let all = self.columns.iter().all(|column| column.needed);
         let columns = if all { "all columns".to_owned() } else { self.needed().collect::<Vec<_>>().join(", ") };
-        let condition =
-            self.condition.as_ref().map_or_else(String::new, |condition| format!(" where {}", condition.trim_start_matches("t.")));
+        let condition = self.condition.as_ref().map_or_else(String::new, |condition| format!(" where {condition}"));
         format!("{}.{} ({columns}){condition}", self.schema, self.name)
     }
 

@@ -49,6 +49,8 @@ pub struct ParameterValues<'a> {
     pub formats: &'a [i16],
     /// Type oids from Parse; 0 or absent where Parse left them open (then the key column's type counts).
     pub types: &'a [u32],
+    /// SQL's PREPARE may have named types that are not among these.
+    pub types_unknown: bool,
 }
 
 /// Where the values of one execution stand.

@@ -107,7 +107,12 @@ impl Session {
         if prepared.context != self.context() {
             return None;
         }
-        let parameters = ParameterValues { values: &messages.bind.values, formats: &messages.bind.formats, types: &statement.types };
+        let parameters = ParameterValues {
+            values: &messages.bind.values,
+            formats: &messages.bind.formats,
+            types: &statement.types,
+            types_unknown: false,
+        };
         let values =
             Values { text: &statement.text, literals: &statement.literals, parameters, other_encoding: self.settings.other_encoding };
         if parameters.values.is_empty() && prepared.plan.needs_parameters() {

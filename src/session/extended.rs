@@ -201,7 +201,8 @@ impl Session {
             return Ok(());
         }
         let statement = Arc::clone(&prepared.statement);
-        let parameters = ParameterValues { values: &message.values, formats: &message.formats, types: &statement.types };
+        let parameters =
+            ParameterValues { values: &message.values, formats: &message.formats, types: &statement.types, types_unknown: false };
         let values =
             Values { text: &statement.text, literals: &statement.literals, parameters, other_encoding: self.settings.other_encoding };
         let (route, access) = self.route_when_free(&plan, &values).await?;

@@ -446,8 +446,7 @@ fn explanation(plan: &GatherPlan, text: &[u8]) -> Option<Bytes> {
     Some(line.freeze())
 }
 
-/// Whether an error's body is about temporary tables.
-/// Says "temporary tables in database"; or "schema pg_temp_3", where the connection has had some for another role.
+/// Whether an error's body is about temporary tables, or about the schema of those that its connection has made before.
 fn of_temporary(body: &[u8]) -> bool {
-    [&b"temporary tables"[..], b"schema pg_temp_"].iter().any(|words| memchr::memmem::find(body, words).is_some())
+    [b"temporary tables".as_slice(), b"schema pg_temp_"].iter().any(|words| memchr::memmem::find(body, words).is_some())
 }

@@ -238,7 +238,7 @@ impl Session {
         };
         let values: Vec<Option<&[u8]>> = arguments.iter().map(|value| value.as_deref().map(str::as_bytes)).collect();
         let statement = &prepared.statement;
-        let parameters = ParameterValues { values: &values, formats: &[], types: &statement.types };
+        let parameters = ParameterValues { values: &values, formats: &[], types: &statement.types, types_unknown: true };
         let values =
             Values { text: &statement.text, literals: &statement.literals, parameters, other_encoding: self.settings.other_encoding };
         let (route, access) = self.route_when_free(&plan, &values).await?;

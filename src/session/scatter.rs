@@ -92,7 +92,7 @@ impl Session {
         }
         let statement = &portal.prepared.statement;
         let bind = from_client::bind_tail(&portal.tail).map_err(Failure::fatal)?;
-        let parameters = ParameterValues { values: &bind.values, formats: &bind.formats, types: &statement.types };
+        let parameters = ParameterValues { values: &bind.values, formats: &bind.formats, types: &statement.types, types_unknown: false };
         let values =
             Values { text: &statement.text, literals: &statement.literals, parameters, other_encoding: self.settings.other_encoding };
         let (edited, execution) = plan.execution(&values, self.settings.standard_strings).map_err(Failure::report)?;

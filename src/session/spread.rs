@@ -55,7 +55,7 @@ impl Session {
         let plan = self.fresh_plan(&portal.prepared).await?;
         let statement = &portal.prepared.statement;
         let bind = from_client::bind_tail(&portal.tail).map_err(Failure::fatal)?;
-        let parameters = ParameterValues { values: &bind.values, formats: &bind.formats, types: &statement.types };
+        let parameters = ParameterValues { values: &bind.values, formats: &bind.formats, types: &statement.types, types_unknown: false };
         let values =
             Values { text: &statement.text, literals: &statement.literals, parameters, other_encoding: self.settings.other_encoding };
         let (route, access) = self.route(&plan, &values)?;

@@ -288,8 +288,34 @@ pub enum Expr {
         scalar: bool,
     },
     Call(Box<Call>),
-    /// Anything else that has these parts: OR, NOT, CASE, LIKE, operators.
+    /// A condition that says the same of its operands wherever it stands.
+    Test {
+        test: Test,
+        parts: Vec<Expr>,
+    },
+    /// Anything else that has these parts: CASE, operators, LIKE with ESCAPE.
     Other(Vec<Expr>),
+}
+
+/// What a condition asks of its parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Test {
+    /// Of any number of parts.
+    Or,
+    Not,
+    /// `<`, `<=`, `>`, `>=`, `<>`, or IS DISTINCT FROM.
+    Compare(&'static str),
+    /// Value, low, high.
+    Between {
+        negated: bool,
+    },
+    Like {
+        negated: bool,
+    },
+    /// The list, then the value.
+    NotIn,
+    /// `IS NULL` and its like, in these words.
+    Is(&'static str),
 }
 
 /// A function call. Keywords that act as functions (`current_timestamp`) count as calls.
@@ -334,7 +360,9 @@ pub fn walk<'a>(expr: &'a Expr, visit: &mut dyn FnMut(&'a Expr)) {
             walk(value, visit);
             list.iter().for_each(|item| walk(item, visit));
         }
-        Expr::And(list) | Expr::Array(list) | Expr::Row(list) | Expr::Other(list) => list.iter().for_each(|item| walk(item, visit)),
+        Expr::And(list) | Expr::Array(list) | Expr::Row(list) | Expr::Other(list) | Expr::Test { parts: list, .. } => {
+            list.iter().for_each(|item| walk(item, visit));
+        }
         Expr::Call(call) => call.arguments.iter().for_each(|item| walk(item, visit)),
         Expr::Column { .. }
         | Expr::Star { .. }

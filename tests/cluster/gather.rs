@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use crate::connection::{Connection, message};
 use crate::fixture::Fixture;
 use crate::login;
+use crate::scatter::{finish, send};
 use crate::shardyard::{Cluster, SHARDS, eventually};
 
 /// More rows than `gather_bytes_max` are an error, outside and inside of a transaction; the next statement works.
@@ -35,6 +36,36 @@ pub(crate) fn a_gather_is_bounded(fixture: &Fixture) -> Result<()> {
     let few = "select count(*) over (), t from gather_bound where user_id in (20, 21, 22) order by t desc limit 1";
     ensure!(client.value(few)? == "2", "the transaction's own row is not seen after the error");
     client.query("rollback")?;
+    nothing_is_left(cluster)
+}
+
+/// Rows for which a condition on their own table does not hold are not brought, by either protocol.
+pub(crate) fn rows_that_cannot_matter_stay(fixture: &Fixture) -> Result<()> {
+    let cluster = fixture.cluster()?;
+    let mut client = cluster.connect()?;
+    client.query("create table gather_stay (user_id bigint primary key, n int, t text)")?;
+    client.query("insert into gather_stay select n, n, repeat('x', 20000) from generate_series(1, 20) n")?;
+    let proxy = cluster.proxy(&[("SHARDYARD__SESSION__GATHER_BYTES_MAX", "100000")])?;
+    let mut client = Connection::connect(&proxy.dsn)?;
+    ensure!(client.error("select rank() over (order by t) from gather_stay")?.sqlstate() == "53400");
+    let few = "select rank() over (order by t) from gather_stay where n between 3 and 5";
+    let (left, other) = ("t.n < 3 and t.t like 'x%'", "b.n in (7) or b.t is null");
+    let either = format!("select count(distinct t.t) from gather_stay t left join gather_stay b on t.t = b.t and ({other}) where {left}");
+    for (sql, rows) in [(few, 3), (either.as_str(), 1)] {
+        for extended in [false, true] {
+            send(&mut client, sql, extended)?;
+            let (found, outcome) = finish(&mut client)?;
+            ensure!(found == rows && outcome.is_ok(), "{sql}: {found} rows, {outcome:?}");
+        }
+    }
+    // A parameter, in binary format, of a type that only its use decides.
+    let sql = b"\0select rank() over (order by t) from gather_stay where n < $1\0\0\0";
+    let bind = [b"\0\0\0\x01\0\x01\0\x01\0\0\0\x04".as_slice(), &4_i32.to_be_bytes(), &[0; 2]].concat();
+    for (tag, body) in [(b'P', sql.as_slice()), (b'B', &bind), (b'E', &[0; 5]), (b'S', b"")] {
+        client.send(&message(tag, body))?;
+    }
+    let (found, outcome) = finish(&mut client)?;
+    ensure!(found == 3 && outcome.is_ok(), "{found} rows, {outcome:?}");
     nothing_is_left(cluster)
 }
 

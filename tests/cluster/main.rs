@@ -72,6 +72,7 @@ const TESTS: &[(&str, Test)] = &[
     ("refusals::right_or_refused", refusals::right_or_refused),
     ("refusals::refused_in_transaction", refusals::refused_in_transaction),
     ("gather::a_gather_is_bounded", gather::a_gather_is_bounded),
+    ("gather::rows_that_cannot_matter_stay", gather::rows_that_cannot_matter_stay),
     ("gather::gathers_run_side_by_side", gather::gathers_run_side_by_side),
     ("gather::gathers_commit_in_two_phases", gather::gathers_commit_in_two_phases),
     ("gather::gathers_are_cancelled", gather::gathers_are_cancelled),

@@ -187,3 +187,45 @@ select distinct w from g_gen for update;
 select count(*) from g_gen for update;
 --@ bind int4 5
 select user_id from g_gen where w > $1 order by 1 for update;
+
+-- Conditions on one table's row leave rows on the shards: in WHERE, in ON of either side, of several appearances, with nulls.
+--@ w = total > 20 | total <> 7 and note is not null | note in ('red', '', null) | note not in ('red', 'green') | note like 'B%' or price is null | not (status = 'new' or total < 0) | (total > 5) is not true | placed >= '2024-03-01' and placed < date '2024-03-05' | price between 10 and 60.5 | weight < 2.5 | weight > 'NaN'::float8 | item = any ('{1,2,null}') | status = any (array['new', 'lost']::text[]) | note < 'b' | total is distinct from 21 | total is not distinct from null | item < id | 30 >= total | note > 'b' and total / nullif(item, 0) > 3 | total > item and false | status isnull | user_id in (1, 3) and total < 40 | weight <> 1e308
+select user_id, id, rank() over (order by total, user_id, id) from d_orders where {w} order by user_id, id;
+--@ on = o.total > 20 | o.note is null | b.score > 3 | b.active | not b.active and o.total < 10 | b.name like 'A%' or o.id = 1 | b.born < '1982-01-01'
+--@ join = join | left join | right join | full join
+select count(*), count(b.user_id), count(o.user_id), count(distinct b.name), sum(o.total) from d_buyers b {join} d_orders o on b.score = o.item and {on};
+--@ w = b.score > 2 | o.total > 20 | o.note is null | b.name is null | b.active and o.status = 'paid'
+--@ join = left join | right join | full join
+select count(*), count(b.user_id), count(o.user_id), count(distinct b.name), sum(o.total) from d_buyers b {join} d_orders o on b.score = o.item where {w};
+select a.user_id, a.id, b.id from d_orders a, d_orders b where a.total > 35 and b.total < -3 and a.item = b.item order by 1, 2, 3;
+with big as (select * from d_orders where total > 30) select count(distinct x.note), count(distinct y.id) from big x join big y on x.item = y.item where y.id < 4;
+select count(distinct note) from d_orders o where total > (select avg(total) from d_orders where note = 'red') and exists (select 1 from d_buyers b where b.score = o.item and o.id > 2 and b.active is true);
+select count(distinct id) from (select * from d_orders order by total, user_id, id limit 9) x where total > 0;
+select count(distinct r) from d_orders as o (p, q, r) where r > 2 and q < 4;
+select count(distinct o.note) from d_orders o join d_lines l using (user_id) where user_id > 9 and l.quantity is not null and l.product like 'p%';
+select region, count(distinct name) from d_buyers where tags is not null and joined > '2024-03-31 04:00+02' group by rollup (region) order by 1 nulls last, 2;
+select mood, count(distinct t) from g_odd where moods is not null and pair is not null and small > 20 and mood = 'ok' and c = 'x2' group by mood;
+set datestyle = 'SQL, DMY';
+select count(distinct note) from d_orders where placed > '01/03/2024' and placed < timestamp '05/03/2024 10:00';
+select count(distinct mood) from g_odd where z > '31/03/2024 05:00' and i > '1 day';
+reset datestyle;
+set timezone = 'America/New_York';
+select count(distinct mood) from g_odd where z > '2024-03-31 01:00' and f4 is not null;
+reset timezone;
+--@ bind int4 20, text red
+select count(distinct id) from d_orders where total > $1 and note = $2;
+--@ bind _ 20, _ red
+select count(distinct id) from d_orders where total > $1 and note = $2;
+--@ bind _ 20, _ null
+select count(distinct id) from d_orders where total > $1 or note = $2;
+--@ bind numeric 20.5, _ 3
+select count(distinct id) from d_orders where total > $1 and (id > $2 or user_id = $2);
+--@ bind _ {1,2}, _ a%
+select count(distinct id) from d_orders where item = any ($1) and note like $2 or note is null;
+--@ bind date 2024-03-01, _ 2024-03-09
+select count(distinct id) from d_orders where placed >= $1 and placed < $2::timestamp;
+prepare g_pushed (float8) as select count(distinct id) from d_orders where price > $1 and item < 5;
+execute g_pushed (20.25);
+deallocate g_pushed;
+select count(distinct id) from d_orders where note like 'red\' and total > 5;
+select count(distinct id) from d_orders where total > 'five';

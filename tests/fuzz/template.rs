@@ -80,7 +80,7 @@ fn outcome(plan: &Plan, text: &str, scan: &Scan) -> String {
     let binary: [Option<&[u8]>; 3] = [Some(&[0, 0, 0, 0, 0, 0, 0, 42]), Some(&[0, 0, 0, 7]), None];
     let plain: [Option<&[u8]>; 3] = [Some(b"42"), Some(b"7"), None];
     for (values, formats) in [(&plain, &[][..]), (&binary, &[1_i16][..])] {
-        let parameters = ParameterValues { values, formats, types: &[] };
+        let parameters = ParameterValues { values, formats, types: &[], types_unknown: false };
         let values = Values { text: text.as_bytes(), literals: scan.literals(), parameters, other_encoding: false };
         match plan.route(&values, &hint, map) {
             Ok(route) => told += &format!("{route:?} "),

@@ -10,7 +10,7 @@ const BINARY: i16 = 1;
 
 /// The keys of `$1`, or why there are none.
 fn keys(key_type: KeyType, value: Value, (bytes, format, oid): (&[u8], i16, u32)) -> String {
-    let parameters = ParameterValues { values: &[Some(bytes)], formats: &[format], types: &[oid] };
+    let parameters = ParameterValues { values: &[Some(bytes)], formats: &[format], types: &[oid], types_unknown: false };
     let values = Values { parameters, ..Values::default() };
     let mut keys = Keys::new();
     match value.keys(Wanted { key_type, assigned: false }, &values, &mut keys) {

@@ -1,6 +1,6 @@
 //! Expressions: operators by the precedence of `gram.y`.
 
-use crate::sql::ast::Expr;
+use crate::sql::ast::{Expr, Test};
 use crate::sql::lexer::TokenKind;
 use crate::sql::parse::{ParseError, Parsed, Parser};
 
@@ -56,7 +56,7 @@ impl Parser<'_> {
 
     fn prefix(&mut self) -> Parsed<Expr> {
         if self.cursor.accept_word("not") {
-            return Ok(Expr::Other(vec![self.expression_at(Level::Not)?]));
+            return Ok(Expr::Test { test: Test::Not, parts: vec![self.expression_at(Level::Not)?] });
         }
         if self.cursor.accept_operator(b"-") {
             return Ok(Expr::Negative(Box::new(self.expression_at(Level::Sign)?)));
@@ -115,7 +115,7 @@ impl Parser<'_> {
             Level::Or => {
                 self.cursor.advance();
                 let right = self.expression_at(Level::And)?;
-                Ok(joined(left, right))
+                Ok(either(left, right))
             }
             Level::Is => self.is(left),
             Level::Between => self.between(left),
@@ -141,6 +141,7 @@ impl Parser<'_> {
 
     fn operator(&mut self, left: Expr, level: Level) -> Parsed<Expr> {
         let equal = self.cursor.is_operator(b"=");
+        let comparison = self.comparison();
         self.operator_name()?;
         if self.cursor.is_one_of(&["any", "some", "all"]) && self.cursor.is_mark_at(1, b'(') {
             let any = equal && !self.cursor.is_word("all");
@@ -152,7 +153,22 @@ impl Parser<'_> {
         if equal {
             return Ok(Expr::Equal { left: Box::new(left), right: Box::new(right), null_safe: false });
         }
-        Ok(joined(left, right))
+        Ok(match comparison {
+            Some(operator) => Expr::Test { test: Test::Compare(operator), parts: vec![left, right] },
+            None => joined(left, right),
+        })
+    }
+
+    /// The comparison that comes next, `=` excepted.
+    fn comparison(&self) -> Option<&'static str> {
+        Some(match self.cursor.operator()? {
+            b"<" => "<",
+            b"<=" => "<=",
+            b">" => ">",
+            b">=" => ">=",
+            b"<>" | b"!=" => "<>",
+            _ => return None,
+        })
     }
 
     /// An operator's own name, `OPERATOR(schema.op)` included.
@@ -189,9 +205,11 @@ impl Parser<'_> {
     }
 
     fn is(&mut self, left: Expr) -> Parsed<Expr> {
-        if self.cursor.accept_one_of(&["isnull", "notnull"]) {
-            self.closed = true;
-            return Ok(Expr::Other(vec![left]));
+        for (word, meaning) in [("isnull", "IS NULL"), ("notnull", "IS NOT NULL")] {
+            if self.cursor.accept_word(word) {
+                self.closed = true;
+                return Ok(Expr::Test { test: Test::Is(meaning), parts: vec![left] });
+            }
         }
         self.cursor.advance();
         let negated = self.cursor.accept_word("not");
@@ -200,7 +218,7 @@ impl Parser<'_> {
             return Ok(if negated {
                 Expr::Equal { left: Box::new(left), right: Box::new(right), null_safe: true }
             } else {
-                Expr::Other(vec![left, right])
+                Expr::Test { test: Test::Compare("IS DISTINCT FROM"), parts: vec![left, right] }
             });
         }
         self.closed = true;
@@ -213,7 +231,12 @@ impl Parser<'_> {
             }
             return Ok(Expr::Other(vec![left]));
         }
-        if self.cursor.accept_one_of(&["null", "true", "false", "unknown", "document", "normalized"]) {
+        for (word, meaning, opposite) in PREDICATES {
+            if self.cursor.accept_word(word) {
+                return Ok(Expr::Test { test: Test::Is(if negated { opposite } else { meaning }), parts: vec![left] });
+            }
+        }
+        if self.cursor.accept_one_of(&["document", "normalized"]) {
             return Ok(Expr::Other(vec![left]));
         }
         Err(ParseError::NotUnderstood)
@@ -223,15 +246,18 @@ impl Parser<'_> {
     fn between(&mut self, left: Expr) -> Parsed<Expr> {
         let negated = self.cursor.accept_word("not");
         if self.cursor.accept_word("between") {
-            self.cursor.accept_one_of(&["symmetric", "asymmetric"]);
+            let symmetric = self.cursor.accept_word("symmetric");
+            self.cursor.accept_word("asymmetric");
             let low = self.expression_at(Level::Operator)?;
             self.expect_word("and")?;
             let high = self.expression_at(Level::Operator)?;
-            return Ok(Expr::Other(vec![left, low, high]));
+            let parts = vec![left, low, high];
+            return Ok(if symmetric { Expr::Other(parts) } else { Expr::Test { test: Test::Between { negated }, parts } });
         }
         if self.cursor.accept_word("in") {
             return self.in_list(left, negated);
         }
+        let like = self.cursor.is_word("like");
         if self.cursor.accept_word("similar") {
             self.expect_word("to")?;
         } else {
@@ -246,7 +272,7 @@ impl Parser<'_> {
         if self.cursor.accept_word("escape") {
             parts.push(self.expression_at(Level::Operator)?);
         }
-        Ok(Expr::Other(parts))
+        Ok(if like && parts.len() == 2 { Expr::Test { test: Test::Like { negated }, parts } } else { Expr::Other(parts) })
     }
 
     fn in_list(&mut self, left: Expr, negated: bool) -> Parsed<Expr> {
@@ -266,7 +292,7 @@ impl Parser<'_> {
         self.closed = true;
         if negated {
             list.push(left);
-            return Ok(Expr::Other(list));
+            return Ok(Expr::Test { test: Test::NotIn, parts: list });
         }
         Ok(Expr::InList { value: Box::new(left), list })
     }
@@ -304,6 +330,25 @@ fn above(level: Level) -> Level {
         Level::Sum => Level::Product,
         Level::Product => Level::Power,
         _ => Level::At,
+    }
+}
+
+/// What IS asks, with its negation.
+const PREDICATES: [(&str, &str, &str); 4] = [
+    ("null", "IS NULL", "IS NOT NULL"),
+    ("true", "IS TRUE", "IS NOT TRUE"),
+    ("false", "IS FALSE", "IS NOT FALSE"),
+    ("unknown", "IS UNKNOWN", "IS NOT UNKNOWN"),
+];
+
+/// Both sides of OR, in one flat list.
+fn either(left: Expr, right: Expr) -> Expr {
+    match left {
+        Expr::Test { test: Test::Or, mut parts } => {
+            parts.push(right);
+            Expr::Test { test: Test::Or, parts }
+        }
+        left => Expr::Test { test: Test::Or, parts: vec![left, right] },
     }
 }
 

@@ -95,7 +95,7 @@ fn outcome(lines: &[&str], schema: &Schema, map: &ShardMap) -> String {
     let shard = if route == "one" { format!(" {}", row("shards").expect("a shard")) } else { String::new() };
     let _ = writeln!(out, "> {route}{shard} {access}{}", if plan.unknown_relations() { " unknown" } else { "" });
     for (name, value) in
-        rows.iter().filter(|(name, _)| matches!(name.as_str(), "key" | "merge" | "gathers" | "sqlstate" | "reason" | "detail"))
+        rows.iter().filter(|(name, _)| matches!(name.as_str(), "key" | "merge" | "gathers" | "first" | "sqlstate" | "reason" | "detail"))
     {
         let _ = writeln!(out, "> {name}: {value}");
     }

@@ -3,6 +3,7 @@
 use crate::routing::decide::Decision;
 use crate::routing::plan::{Access, Plan};
 use crate::routing::route::{Hint, Route, Values};
+use crate::sql::cursor::Tokens;
 use crate::topology::{ShardId, ShardMap};
 use crate::wire::error::ClientError;
 
@@ -92,6 +93,7 @@ fn way(route: &Route, map: &ShardMap) -> (&'static str, Vec<ShardId>) {
         Route::Each { shards, .. } => ("each", shards.clone()),
         Route::Split(split) => ("split", split.parts.iter().map(|(shard, _)| *shard).collect()),
         Route::Feed(_) => ("feed", every()),
+        Route::Locked(_) => ("locked", every()),
         Route::Copy(_) => ("copy", every()),
         Route::Sequence(_) => ("sequence", every()),
     }
@@ -100,7 +102,7 @@ fn way(route: &Route, map: &ShardMap) -> (&'static str, Vec<ShardId>) {
 /// Whether rows that are on two shards have to be told apart.
 fn reads_several(route: &Route) -> bool {
     match route {
-        Route::Scatter { .. } | Route::Gather(_) | Route::Each { .. } | Route::Feed(_) => true,
+        Route::Scatter { .. } | Route::Gather(_) | Route::Each { .. } | Route::Feed(_) | Route::Locked(_) => true,
         Route::Copy(plan) => !plan.writes(),
         Route::Home | Route::Any | Route::One(_) | Route::Everywhere | Route::Split(_) | Route::Sequence(_) => false,
     }
@@ -113,6 +115,12 @@ fn details(route: &Route, values: &Values<'_>) -> Vec<(&'static str, String)> {
         Route::Gather(plan) => {
             let tables = plan.tables.iter().map(|table| ("gathers", table.shown()));
             tables.chain(plan.views.iter().map(|view| ("view", format!("{}.{}", view.schema, view.name)))).collect()
+        }
+        Route::Locked(plan) => {
+            let tokens = Tokens::new(values.text, true).ok();
+            let source = |span| tokens.as_ref().and_then(|tokens| tokens.source(span));
+            let queries = plan.queries.iter().filter_map(|query| source(&query.span));
+            queries.map(|query| ("first", String::from_utf8_lossy(query).into_owned())).collect()
         }
         _ => Vec::new(),
     }

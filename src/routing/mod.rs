@@ -21,6 +21,7 @@ pub mod feed;
 mod filter;
 mod from;
 pub mod gather;
+pub mod locked;
 mod modify;
 mod narrow;
 pub mod owned;

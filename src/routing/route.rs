@@ -6,6 +6,7 @@ use crate::routing::copy::CopyPlan;
 use crate::routing::each::EachPlan;
 use crate::routing::feed::FeedPlan;
 use crate::routing::gather::GatherPlan;
+use crate::routing::locked::LockedPlan;
 use crate::routing::plan::Access;
 use crate::routing::scatter::ScatterPlan;
 use crate::routing::sequence::Setting;
@@ -34,6 +35,8 @@ pub enum Route {
     Split(Arc<Split>),
     /// The rows of its query shared out over shards, in one transaction.
     Feed(Arc<FeedPlan>),
+    /// A write of rows that queries in it lock: those run first, then it is planned with their rows, in one transaction.
+    Locked(Arc<LockedPlan>),
     /// setval; on all shards if the sequence is a sharded table's.
     Sequence(Arc<Setting>),
     /// COPY of a table on several shards.

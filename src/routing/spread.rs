@@ -8,6 +8,7 @@ use crate::routing::decide::{Bound, Decision};
 use crate::routing::each::EachPlan;
 use crate::routing::feed::FeedPlan;
 use crate::routing::gather::GatherPlan;
+use crate::routing::locked::{self, LockedPlan};
 use crate::routing::plan::Planner;
 use crate::routing::refusal::Refusal;
 use crate::routing::region::Regions;
@@ -33,6 +34,8 @@ pub(crate) enum Spread {
     Split(Arc<SplitPlan>),
     /// The rows of its query are shared out over shards.
     Feed(Arc<FeedPlan>),
+    /// Queries in it that lock rows run first.
+    Locked(Arc<LockedPlan>),
     /// COPY of a table on several shards.
     Copy(Arc<CopyPlan>),
 }
@@ -92,7 +95,14 @@ impl Spreading {
         } else {
             match crate::routing::split::plan(sought) {
                 Ok(spread) => found.spread = Some(spread),
-                Err(reason) => found.not_provable.push(("split", reason)),
+                Err(reason) => {
+                    found.not_provable.push(("split", reason));
+                    match locked::plan(sought) {
+                        Ok(plan) => found.spread = Some(Spread::Locked(Arc::new(plan))),
+                        Err(reason) if sought.analyzer.facts.locking => found.not_provable.push(("locked", reason)),
+                        Err(_) => {}
+                    }
+                }
             }
         }
         found
@@ -100,8 +110,8 @@ impl Spreading {
 
     /// The refusal, with why the last way was none.
     fn explained(&self, refusal: Refusal) -> Refusal {
-        let last = |(way, reason): &&(&str, String)| matches!(*way, "gather" | "split") && *reason != refusal.message;
-        let Some((way, reason)) = self.not_provable.iter().find(last) else { return refusal };
+        let last = |(way, reason): &&(&str, String)| matches!(*way, "gather" | "split" | "locked") && *reason != refusal.message;
+        let Some((way, reason)) = self.not_provable.iter().rev().find(last) else { return refusal };
         let impossible = if *way == "gather" { "be computed over all shards" } else { "run on several shards" };
         let detail = refusal.detail.as_deref().map_or_else(String::new, |detail| format!("{detail} "));
         Refusal { detail: Some(format!("{detail}It cannot {impossible}: {reason}.")), ..refusal }
@@ -130,6 +140,7 @@ impl Spreading {
             Some(Spread::Each(plan)) => Ok(Route::Each { plan: Arc::clone(plan), shards: plan.shards(values, map)? }),
             Some(Spread::Split(plan)) => plan.split(values, map).map(|split| Route::Split(Arc::new(split))),
             Some(Spread::Feed(plan)) => Ok(Route::Feed(Arc::clone(plan))),
+            Some(Spread::Locked(plan)) => Ok(Route::Locked(Arc::clone(plan))),
             Some(Spread::Copy(plan)) => Ok(Route::Copy(Arc::clone(plan))),
         }
     }

@@ -129,7 +129,7 @@ impl Session {
     /// For a reference table also with the defaults of the columns that are not given, and the INSERT's head that names them all.
     async fn typed_query(&mut self, plan: &FeedPlan, source: &Spliced) -> Result<(Vec<u8>, Option<String>), Failure> {
         let described = self.describe_at_home(&source.text, &[]).await?;
-        let given = column_types(&row_description(&described)).unwrap_or_default();
+        let given: Vec<u32> = columns_of(&row_description(&described)).unwrap_or_default().into_iter().map(|(_, oid)| oid).collect();
         let names = plan
             .columns
             .get(..given.len())
@@ -183,7 +183,7 @@ impl Session {
     async fn stored_types(&mut self, plan: &FeedPlan, names: &[String]) -> Result<Vec<(u32, String)>, Failure> {
         let names: Vec<String> = names.iter().map(|name| quoted(name.as_bytes())).collect();
         let sql = format!(
-            "select pg_catalog.string_agg(a.atttypid || ' ' || pg_catalog.format_type(a.atttypid, null), '|' order by n.place) \
+            "select pg_catalog.string_agg(a.atttypid || ' ' || pg_catalog.format_type(a.atttypid, -1), '|' order by n.place) \
              from unnest(array[{}]::pg_catalog.text[]) with ordinality as n (name, place) \
              join pg_catalog.pg_attribute a on a.attname::pg_catalog.text = n.name \
              join pg_catalog.pg_class c on c.oid = a.attrelid join pg_catalog.pg_namespace s on s.oid = c.relnamespace \
@@ -243,11 +243,8 @@ impl Session {
         if types.is_empty() {
             return Ok(Vec::new());
         }
-        let columns: Vec<String> = types
-            .iter()
-            .enumerate()
-            .map(|(at, oid)| format!("${}::pg_catalog.text, pg_catalog.format_type({oid}, null)", at + 1))
-            .collect();
+        let columns: Vec<String> =
+            types.iter().enumerate().map(|(at, oid)| format!("${}::pg_catalog.text, pg_catalog.format_type({oid}, -1)", at + 1)).collect();
         let home = self.pools.map.home;
         let at = self.link_home().await?;
         if let Some(link) = self.links.get_mut(at) {
@@ -355,17 +352,17 @@ pub(super) fn row_description(described: &[u8]) -> BytesMut {
     messages(described.into()).into_iter().find(|message| message.first() == Some(&b'T')).unwrap_or_default()
 }
 
-/// The types of a RowDescription's columns.
-fn column_types(message: &[u8]) -> Option<Vec<u32>> {
+/// Names and types of a RowDescription's columns.
+pub(super) fn columns_of(message: &[u8]) -> Option<Vec<(String, u32)>> {
     let mut reader = Reader::new(message.get(HEADER_BYTES..)?);
     let count = reader.i16().ok()?;
     (0..count)
         .map(|_| {
-            reader.string().ok()?;
+            let name = String::from_utf8_lossy(reader.string().ok()?).into_owned();
             reader.bytes(6).ok()?;
             let oid = reader.i32().ok()?.cast_unsigned();
             reader.bytes(8).ok()?;
-            Some(oid)
+            Some((name, oid))
         })
         .collect()
 }

@@ -17,6 +17,7 @@ mod handshake;
 mod hold;
 mod index;
 mod links;
+mod locked;
 mod listen;
 pub mod options;
 mod pick;

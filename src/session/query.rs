@@ -201,6 +201,7 @@ impl Session {
             | Route::Each { .. }
             | Route::Split(_)
             | Route::Feed(_)
+            | Route::Locked(_)
             | Route::Sequence(_)
             | Route::Copy(_) => None,
         }

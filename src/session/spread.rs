@@ -43,7 +43,7 @@ impl Session {
             Route::Everywhere => self.everywhere(text).await,
             Route::Scatter { plan, shards } => self.scatter(text, plan, (shards, access)).await,
             Route::Gather(plan) => self.gather(text, plan, access).await,
-            Route::Each { .. } | Route::Split(_) | Route::Feed(_) => self.spread_write(text, route).await,
+            Route::Each { .. } | Route::Split(_) | Route::Feed(_) | Route::Locked(_) => self.spread_write(text, route).await,
             Route::Copy(plan) => self.copy_over(text, plan, access).await,
             Route::Sequence(setting) => self.set_sequence(text, setting).await,
             Route::Home | Route::Any | Route::One(_) => Ok(()),
@@ -68,7 +68,8 @@ impl Session {
 
     /// Whether the route's statement has to run in a transaction over its shards.
     pub(super) fn needs_transaction(route: &Route) -> bool {
-        matches!(route, Route::Everywhere | Route::Each { .. } | Route::Split(_) | Route::Feed(_) | Route::Gather(_) | Route::Sequence(_))
+        matches!(route, Route::Everywhere | Route::Each { .. } | Route::Split(_) | Route::Feed(_) | Route::Locked(_))
+            || matches!(route, Route::Gather(_) | Route::Sequence(_))
             || matches!(route, Route::Copy(plan) if plan.writes())
             || matches!(route, Route::Scatter { plan, .. } if plan.locks_some())
     }
@@ -89,7 +90,7 @@ impl Session {
             }
             Route::Scatter { plan, shards } => self.execute_scatter(body, portal, (plan, shards)).await,
             Route::Gather(plan) => self.execute_gather(body, portal, plan).await,
-            Route::Each { .. } | Route::Split(_) | Route::Feed(_) => self.execute_spread_write(body, portal).await,
+            Route::Each { .. } | Route::Split(_) | Route::Feed(_) | Route::Locked(_) => self.execute_spread_write(body, portal).await,
             Route::Copy(plan) => {
                 self.settle_order().await?;
                 self.copy_over(&portal.prepared.statement.text, plan, portal.access).await

@@ -42,7 +42,9 @@ impl Session {
         while let Some(token) = cursor.peek() {
             let number = cursor.parameter().filter(|_| token.kind == TokenKind::Parameter).and_then(|number| number.checked_sub(1));
             if let Some((argument, name)) = number.and_then(|number| arguments.get(number).zip(types.get(number))) {
-                uses.push(Replacement { place: token.start as usize..token.end as usize, by: format!("({argument})::{name}") });
+                let place = token.start as usize..token.end as usize;
+                let plain = is_whole(argument) && is_amount(&tokens, place.start);
+                uses.push(Replacement { place, by: if plain { argument.clone() } else { format!("({argument})::{name}") } });
             }
             cursor.advance();
         }
@@ -55,17 +57,30 @@ impl Session {
         Box::pin(self.single(&text.text, &plan, Ready::Ours)).await.map(drop)
     }
 
-    async fn names_of_types(&mut self, oids: &[u32]) -> Result<Vec<String>, Failure> {
+    pub(super) async fn names_of_types(&mut self, oids: &[u32]) -> Result<Vec<String>, Failure> {
         if oids.is_empty() {
             return Ok(Vec::new());
         }
-        let names: Vec<String> = oids.iter().map(|oid| format!("pg_catalog.format_type({oid}, null)")).collect();
+        let names: Vec<String> = oids.iter().map(|oid| format!("pg_catalog.format_type({oid}, -1)")).collect();
         let at = self.link_home().await?;
         let Some(link) = self.links.get_mut(at) else { return Ok(Vec::new()) };
         let answer =
             ask_value(&mut link.server, &format!("select pg_catalog.concat_ws('|', {})", names.join(", "))).await?.unwrap_or_default();
         Ok(answer.split('|').map(str::to_owned).collect())
     }
+}
+
+/// Whether LIMIT or OFFSET stands before this place: there a whole number is read when the statement is planned, but no expression is.
+pub(super) fn is_amount(tokens: &Tokens<'_>, place: usize) -> bool {
+    let list = tokens.list();
+    let at = list.partition_point(|token| (token.start as usize) < place);
+    let before = at.checked_sub(1).and_then(|before| list.get(before)).filter(|token| token.kind == TokenKind::Word);
+    let word = before.map(|token| tokens.bytes(*token)).unwrap_or_default();
+    [b"limit".as_slice(), b"offset", b"first", b"next"].iter().any(|known| word.eq_ignore_ascii_case(known))
+}
+
+pub(super) fn is_whole(number: &str) -> bool {
+    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The items of a list that commas part.

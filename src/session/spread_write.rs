@@ -85,7 +85,7 @@ impl Session {
                 (parameter_types(&described).unwrap_or_default(), portal.tail.clone())
             }
             // Its parameters are literals by now.
-            Route::Feed(_) => (Vec::new(), without_values(&portal.tail)),
+            Route::Feed(_) | Route::Locked(_) => (Vec::new(), without_values(&portal.tail)),
             _ => (prepared.types.to_vec(), portal.tail.clone()),
         };
         // What is returned in parts is computed at once, and the write with it.
@@ -120,11 +120,12 @@ impl Session {
             Route::Each { plan, shards } => self.texts_of_each((text, plan), shards, bound).await,
             Route::Split(split) => self.texts_of_split(text, split).await,
             Route::Feed(plan) => self.texts_of_feed((text, plan), bound).await,
+            Route::Locked(plan) => Box::pin(self.texts_of_locked((text, plan), bound)).await,
             _ => Err(not_yet("this write on several shards", "Send one statement for each key.")),
         }
     }
 
-    async fn texts_of_each(
+    pub(super) async fn texts_of_each(
         &mut self,
         (text, plan): (&[u8], &EachPlan),
         shards: &[ShardId],
@@ -192,7 +193,7 @@ impl Session {
     }
 
     /// One moment for all shards: the home shard's, in the client's transaction.
-    async fn clock_replacements(&mut self, text: &[u8]) -> Result<Vec<Replacement>, Failure> {
+    pub(super) async fn clock_replacements(&mut self, text: &[u8]) -> Result<Vec<Replacement>, Failure> {
         let at = self.link_home().await?;
         let Some(link) = self.links.get_mut(at) else { return Ok(Vec::new()) };
         let answer = ask_value(&mut link.server, Moment::QUERY).await?.unwrap_or_default();

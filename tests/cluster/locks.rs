@@ -100,3 +100,52 @@ pub(crate) fn every_job_is_taken_once(fixture: &Fixture) -> Result<()> {
     ensure!(client.value("select count(*) from taken_jobs")? == "0");
     Ok(())
 }
+
+/// One statement that locks and takes its jobs, in several forms and both protocols: each job is taken once, and none is left over.
+pub(crate) fn every_job_is_taken_by_one_statement(fixture: &Fixture) -> Result<()> {
+    let cluster = fixture.cluster()?;
+    let mut client = lay(cluster, "claimed_jobs")?;
+    client.query("alter table claimed_jobs add column by int")?;
+    let locked = "select user_id from claimed_jobs where state = 'new' order by urgency limit";
+    let forms = [
+        format!("update claimed_jobs set state = 'taken', by = BY where user_id in ({locked} 2 for update skip locked)"),
+        format!("update claimed_jobs set state = 'taken', by = BY where user_id = ({locked} 1 for update skip locked) returning urgency"),
+        format!(
+            "with picked as ({locked} 3 for update skip locked) update claimed_jobs j set state = 'taken', by = BY from picked p \
+             where j.user_id = p.user_id returning j.user_id, j.urgency"
+        ),
+        format!("with picked as ({locked} 2 for update skip locked) delete from claimed_jobs j using picked p where j.user_id = p.user_id"),
+    ];
+    let work = |number: usize, form: &str| -> Result<usize> {
+        let mut client = cluster.connect()?;
+        let mut taken = 0;
+        while client.value("select count(*) from claimed_jobs where state = 'new'")? != "0" {
+            send(&mut client, &form.replace("BY", &number.to_string()), number.is_multiple_of(2))?;
+            let (_, outcome) = finish(&mut client)?;
+            let tag = outcome.map_err(|error| anyhow::anyhow!("{form}: {error}"))?;
+            taken += tag.rsplit_once(' ').map_or(Ok(0), |(_, count)| count.parse::<usize>())?;
+        }
+        Ok(taken)
+    };
+    let taken: Vec<usize> = std::thread::scope(|scope| {
+        let workers: Vec<_> =
+            (0..8).map(|number| (number, &forms[number / 2])).map(|(number, form)| scope.spawn(move || work(number, form))).collect();
+        workers.into_iter().map(|worker| worker.join().expect("a worker")).collect::<Result<_>>()
+    })?;
+    ensure!(taken.iter().sum::<usize>() == JOBS, "{taken:?} of {JOBS}");
+    for (number, taken) in taken.iter().enumerate().take(6) {
+        let rows = client.value(&format!("select count(*) from claimed_jobs where by = {number}"))?;
+        ensure!(rows == taken.to_string(), "worker {number} has taken {taken} and owns {rows}");
+    }
+    ensure!(client.value("select count(*) from claimed_jobs")? == (JOBS - taken[6] - taken[7]).to_string());
+    // More rows than may be kept in the proxy.
+    let proxy = cluster.proxy(&[("SHARDYARD__SESSION__KEPT_BYTES_MAX", "65536")])?;
+    client.query("create table claimed_much (user_id bigint primary key, t text)")?;
+    client.query("insert into claimed_much select n, repeat('x', 9000) from generate_series(1, 20) n")?;
+    let mut client = Connection::connect(&proxy.dsn)?;
+    let all = "update claimed_much set t = '' where t in (select t from claimed_much limit 20 for update)";
+    let error = client.error(all)?;
+    ensure!(error.sqlstate() == "53400", "{error}");
+    ensure!(client.value("select count(*) from claimed_much where t = ''")? == "0");
+    Ok(())
+}

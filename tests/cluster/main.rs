@@ -87,6 +87,7 @@ const TESTS: &[(&str, Test)] = &[
     ("indexes::half_made_indexes_are_told_apart", indexes::half_made_indexes_are_told_apart),
     ("locks::only_what_is_answered_is_locked", locks::only_what_is_answered_is_locked),
     ("locks::every_job_is_taken_once", locks::every_job_is_taken_once),
+    ("locks::every_job_is_taken_by_one_statement", locks::every_job_is_taken_by_one_statement),
     ("sequences::numbers_stay_apart", sequences::numbers_stay_apart),
     ("sequences::values_are_computed", sequences::values_are_computed),
     ("sequences::what_mixes_numbers_is_refused", sequences::what_mixes_numbers_is_refused),

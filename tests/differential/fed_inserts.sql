@@ -38,3 +38,10 @@ insert into f_orders (user_id, id) values (300, 1), (301, 1), (302, 1);
 insert into f_orders (user_id, id, note) select user_id + 10, id, 'copied' from f_orders where user_id in (300, 301, 302);
 rollback;
 --@ check f_orders
+-- Types whose names mean a length where none is given.
+create table f_short (user_id bigint primary key, c char(6), b bit(5), v varchar(4));
+insert into f_short (user_id, c, b, v) select n, 'f' || n || 'x', b'10101', 'v' || n from generate_series(1, 6) n returning *;
+insert into f_short (user_id, c) select n, 'too long ' || n from generate_series(7, 9) n;
+--@ bind bpchar abc, _ 20
+insert into f_short (user_id, c) select n, $1 from generate_series(20, $2::int) n returning c;
+--@ check f_short

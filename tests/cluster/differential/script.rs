@@ -28,6 +28,7 @@ const TYPES: &[(&str, u32)] = &[
     ("int4[]", 1007),
     ("text[]", 1009),
     ("int8[]", 1016),
+    ("bpchar", 1042),
     ("varchar", 1043),
     ("date", 1082),
     ("timestamp", 1114),

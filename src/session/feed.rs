@@ -6,6 +6,7 @@ use crate::backend::Reply;
 use crate::backend::settings::quoted_identifier;
 use crate::execute::ask::ask_value;
 use crate::execute::part::{Keep, Part};
+use crate::merge::key::Kind;
 use crate::routing::copy::{CopyKey, RowTarget};
 use crate::routing::feed::{FeedPlan, FeedTarget};
 use crate::session::Session;
@@ -204,13 +205,7 @@ impl Session {
 
     /// Runs a query of ours as if the client had sent it, and takes its rows back.
     pub(super) async fn answer_of(&mut self, query: &[u8]) -> Result<BytesMut, Failure> {
-        if !self.has_exact_floats() {
-            return Err(Failure::report(
-                PlainError::new(SqlState::FEATURE_NOT_SUPPORTED, "rows cannot be written over several shards as floats are shown now")
-                    .detail("They are read and written as text, and extra_float_digits rounds floats, or is not known.")
-                    .hint("SET extra_float_digits = 1, in a session without temporary tables or SET LOCAL of it."),
-            ));
-        }
+        let exact = self.has_exact_floats();
         let before = self.client.output.len();
         if self.scan.scan(query, self.settings.standard_strings).is_err() {
             return Err(Failure::plain(SqlState::INTERNAL_ERROR, "the query of the statement has no tokens"));
@@ -223,8 +218,10 @@ impl Session {
         self.map_kept = map_kept;
         let answer = self.client.output.split_off(before);
         let mut rows = BytesMut::with_capacity(answer.len());
+        let mut rounded = false;
         for message in messages(answer) {
             match message.first() {
+                Some(b'T') => rounded = !exact && !columns_of(&message).is_some_and(|columns| columns.iter().all(has_no_floats)),
                 Some(b'D') => rows.extend_from_slice(&message),
                 // The place that an error names is one in our query.
                 Some(b'E') => to_server::message(&mut self.client.output, b'E', |out| {
@@ -235,6 +232,13 @@ impl Session {
             }
         }
         result?;
+        if rounded {
+            return Err(Failure::report(
+                PlainError::new(SqlState::FEATURE_NOT_SUPPORTED, "rows cannot be written over several shards as floats are shown now")
+                    .detail("They are read and written as text, and extra_float_digits rounds floats, or is not known.")
+                    .hint("SET extra_float_digits = 1, in a session without temporary tables or SET LOCAL of it."),
+            ));
+        }
         Ok(rows)
     }
 
@@ -365,6 +369,11 @@ pub(super) fn columns_of(message: &[u8]) -> Option<Vec<(String, u32)>> {
             Some((name, oid))
         })
         .collect()
+}
+
+/// Whether a column of a RowDescription is of a type whose text does not depend on `extra_float_digits`; of others it may.
+fn has_no_floats((_, type_oid): &(String, u32)) -> bool {
+    Kind::of(*type_oid).is_some_and(|kind| !kind.is_float())
 }
 
 /// Bind's tail with all results as text.

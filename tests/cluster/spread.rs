@@ -134,6 +134,10 @@ pub(crate) fn rounded_floats_are_not_values(fixture: &Fixture) -> Result<()> {
         let error = client.error(insert)?;
         ensure!(error.sqlstate() == "0A000" && error.hint().contains("extra_float_digits"), "{error}");
         client.query("rollback")?;
+        client.query(rounding)?;
+        client.query("insert into spread_float (user_id) select user_id + 200 from spread_float_from")?;
+        client.query("delete from spread_float where user_id > 200")?;
+        client.query("rollback")?;
     }
     client.query("set extra_float_digits = 1")?;
     client.query(insert)?;

@@ -15,7 +15,7 @@ use crate::resharding::load::{Load, Tolerance};
 use crate::resharding::pauses::{Pauses, Times};
 use crate::resharding::placement::{Placement, moved};
 use crate::resharding::stage::{Stage, lock};
-use crate::resharding::windows;
+use crate::resharding::windows::{self, Window};
 use crate::resharding::{MARKED, Scale, audit, check_share, timed, wait_for_move};
 
 const SCALE: Scale =
@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(600);
 const QUIET: Duration = Duration::from_secs(10);
 /// Before and behind a window writes count as its surroundings.
 const AROUND: Duration = Duration::from_secs(2);
+/// Of the writes that waited longest.
+const WORST_SHOWN: usize = 5;
 /// What a switch may add to a write of a key that it moves.
 const ADDED_P99: Duration = Duration::from_millis(100);
 const ADDED_MAX: Duration = Duration::from_millis(300);
@@ -74,7 +76,7 @@ fn judge(stage: &Stage, load: &Load, quiet_until: Duration) -> Result<()> {
     let of_wave = users_of_waves(stage)?;
     let writes = lock(&load.writes);
     let usual = usual(&writes, quiet_until);
-    let (mut added, mut within, mut around) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut added, mut within, mut around, mut worst) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for window in &windows {
         let users = of_wave.get(&window.wave).context("a wave without buckets")?;
         let overlaps =
@@ -82,6 +84,7 @@ fn judge(stage: &Stage, load: &Load, quiet_until: Duration) -> Result<()> {
         for write in writes.iter().filter(|write| write.user != 0 && overlaps(write, window.from, window.to)) {
             if users.contains(&write.user) {
                 added.push(write.took.saturating_sub(usual.get(&kind(write)).copied().unwrap_or_default()));
+                worst.push((write.took, write, window));
             } else {
                 within.push(write.took);
             }
@@ -96,6 +99,7 @@ fn judge(stage: &Stage, load: &Load, quiet_until: Duration) -> Result<()> {
     let (added, within, around) = (Times::new(added), Times::new(within), Times::new(around));
     println!("moves: {} switches, {given_up} of them given up: {lengths}", windows.len());
     println!("moves: added to writes of moving keys at the switches: {added}");
+    tell_worst(worst);
     println!("moves: writes of other keys within switches: {within}");
     println!("moves: writes of other keys around switches: {around}");
     for line in
@@ -107,6 +111,21 @@ fn judge(stage: &Stage, load: &Load, quiet_until: Duration) -> Result<()> {
     let allowed = around.quantile(990) + around.quantile(990) / 2 + Duration::from_millis(5);
     ensure!(within.quantile(990) <= allowed, "writers of other keys wait for switches: {within}, and around them {around}");
     Ok(())
+}
+
+/// When those that waited longest began and ended.
+fn tell_worst(mut worst: Vec<(Duration, &Write, &Window)>) {
+    worst.sort_unstable_by_key(|(took, ..)| std::cmp::Reverse(*took));
+    for (took, write, window) in worst.into_iter().take(WORST_SHOWN) {
+        let (before, behind) =
+            (window.from.saturating_sub(write.began).as_millis(), (write.began + took).saturating_sub(window.to).as_millis());
+        println!(
+            "moves: {:?} for {} ms, from {before} ms before a switch of {} ms until {behind} ms behind it",
+            write.change,
+            took.as_millis(),
+            (window.to - window.from).as_millis()
+        );
+    }
 }
 
 fn kind(write: &Write) -> std::mem::Discriminant<crate::resharding::history::Change> {

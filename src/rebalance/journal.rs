@@ -287,7 +287,7 @@ const MOVES: &str = "select id, kind, shard_id, state, wish, keep_source, option
 
 /// The waves of a move in order, with their buckets.
 pub async fn waves<C: GenericClient>(client: &C, id: i64) -> Result<Vec<Wave>, StepError> {
-    let select = "select w.id, w.source_id, w.target_id, w.state, w.reversed, (select buckets from shardyard.cluster),
+    let select = "select w.id, w.source_id, w.target_id, w.state, w.reversed,
                          array(select bucket from shardyard.wave_bucket b where b.wave_id = w.id order by 1)
                   from shardyard.wave w where w.move_id = $1 order by w.id";
     client.query(select, &[&id]).await.map_err(doing("reading the waves"))?.iter().map(read_wave).collect()
@@ -330,8 +330,7 @@ fn read_wave(row: &Row) -> Result<Wave, StepError> {
     let state = WaveState::parse(row.get(3));
     let state = state
         .ok_or_else(|| StepError::Operator("the catalog has a wave whose state this program does not know: use a newer one".to_owned()))?;
-    let numbers: Vec<i32> = row.get(6);
+    let numbers: Vec<i32> = row.get(5);
     let buckets = numbers.into_iter().filter_map(|bucket| u32::try_from(bucket).ok()).map(BucketId).collect();
-    let of = u32::try_from(row.get::<_, i32>(5)).unwrap_or(0);
-    Ok(Wave { id: row.get(0), source: shard(1), target: shard(2), state, reversed: row.get(4), buckets: BucketSet::new(buckets, of) })
+    Ok(Wave { id: row.get(0), source: shard(1), target: shard(2), state, reversed: row.get(4), buckets: BucketSet::new(buckets) })
 }

@@ -114,7 +114,7 @@ pub async fn load(client: &mut Client, known: Option<&CatalogState>) -> Result<C
 /// # Errors
 /// When there is no cluster, or the database does not answer.
 pub async fn version<C: GenericClient>(client: &C) -> Result<u64, StoreError> {
-    let row = client.query_opt("select version from shardyard.cluster", &[]).await?.ok_or(StoreError::NoCluster)?;
+    let row = client.query_typed_opt("select version from shardyard.cluster", &[]).await?.ok_or(StoreError::NoCluster)?;
     unsigned(row.get::<_, i64>(0))
 }
 

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio::time::sleep;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{GenericClient, Transaction};
 
 use crate::rebalance::bucket_set::{BucketSet, slots};
@@ -162,7 +163,8 @@ async fn seal(link: &Link, oids: &[u32]) -> Result<String, StepError> {
     let select = "select pg_catalog.concat((select pg_catalog.concat(last_value, is_called) from shardyard.strangers), ' ',
                          (select pg_catalog.string_agg(pg_catalog.concat_ws(' ', oid, xmin, tgenabled), ',' order by oid)
                           from pg_catalog.pg_trigger where tgrelid = any ($1) and tgname::text = any ($2)))";
-    let row = link.client().query_one(select, &[&oids, &TRIGGERS.as_slice()]).await;
+    let of = [(&oids as &(dyn ToSql + Sync), Type::OID_ARRAY), (&TRIGGERS.as_slice(), Type::TEXT_ARRAY)];
+    let row = link.client().query_typed_one(select, &of).await;
     Ok(row.map_err(doing(format!("looking at the guards of shard {}", link.name)))?.get(0))
 }
 

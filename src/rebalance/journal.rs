@@ -1,7 +1,7 @@
 //! Moves and waves in the catalog. Every change is made by the leader, in a transaction that holds its lease.
 
 use serde_json::Value;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, GenericClient, Row, Transaction};
 
 use crate::catalog::{roles, store};
@@ -108,15 +108,22 @@ impl Journal {
         let action = || doing("beginning a transaction in the catalog");
         let token = self.token;
         let transaction = self.client.transaction().await.map_err(action())?;
-        let row = transaction.query_one("select token from shardyard.worker for no key update", &[]).await.map_err(action())?;
-        if row.get::<_, i64>(0) != token {
+        // Asked in one go, and not prepared first: a switch waits for each way to the catalog and back.
+        let lease = transaction.query_typed_one("select token from shardyard.worker for no key update", &[]);
+        let known = self.primary_changes;
+        let primaries = async {
+            let changes = "select primary_changes from shardyard.cluster for no key update";
+            match known {
+                Some(known) => Ok(transaction.query_typed_one(changes, &[]).await?.get::<_, i64>(0) == known),
+                None => Ok(true),
+            }
+        };
+        let (lease, primaries_stand) = tokio::try_join!(biased; lease, primaries).map_err(action())?;
+        if lease.get::<_, i64>(0) != token {
             return Err(StepError::LeaseLost);
         }
-        if let Some(known) = self.primary_changes {
-            let changes = "select primary_changes from shardyard.cluster for no key update";
-            if transaction.query_one(changes, &[]).await.map_err(action())?.get::<_, i64>(0) != known {
-                return Err(StepError::Later("a shard has another primary: it is begun anew there".to_owned()));
-            }
+        if !primaries_stand {
+            return Err(StepError::Later("a shard has another primary: it is begun anew there".to_owned()));
         }
         Ok(transaction)
     }
@@ -294,13 +301,24 @@ pub async fn waves<C: GenericClient>(client: &C, id: i64) -> Result<Vec<Wave>, S
 }
 
 async fn set_state(transaction: &Transaction<'_>, wave: &Wave, next: WaveState, reversed: bool) -> Result<u64, StepError> {
-    let update = "update shardyard.wave set state = $2, reversed = $3 where id = $1 and state = $4 and reversed = $5";
-    let parameters: [&(dyn ToSql + Sync); 5] = [&wave.id, &next.name(), &reversed, &wave.state.name(), &wave.reversed];
-    let changed = transaction.execute(update, &parameters).await.map_err(doing(format!("setting wave {} to {}", wave.id, next.name())))?;
-    if changed != 1 {
+    let update = "update shardyard.wave set state = $2, reversed = $3 where id = $1 and state = $4 and reversed = $5 returning id";
+    let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
+        (&wave.id, Type::INT4),
+        (&next.name(), Type::TEXT),
+        (&reversed, Type::BOOL),
+        (&wave.state.name(), Type::TEXT),
+        (&wave.reversed, Type::BOOL),
+    ];
+    let set = async {
+        let changed = transaction.query_typed(update, &parameters).await;
+        changed.map_err(doing(format!("setting wave {} to {}", wave.id, next.name())))
+    };
+    // Sent right behind it.
+    let (changed, version) = tokio::try_join!(biased; set, async { Ok(store::version(transaction).await?) })?;
+    if changed.len() != 1 {
         return Err(StepError::Later(format!("wave {} is no longer {}", wave.id, wave.state.name())));
     }
-    Ok(store::version(transaction).await?)
+    Ok(version)
 }
 
 fn read_move(row: &Row) -> Result<Move, StepError> {

@@ -105,7 +105,7 @@ pub(crate) async fn wait_until(catalog: &Client, version: u64, until: Until, dea
 async fn read(catalog: &Client) -> Result<Vec<Proxy>, StepError> {
     let select = "select id, incarnation, heartbeat, seen_version, acknowledged_version, settled_version from shardyard.proxy";
     let version = |number: i64| u64::try_from(number).unwrap_or(0);
-    let rows = catalog.query(select, &[]).await.map_err(doing("reading the proxies"))?;
+    let rows = catalog.query_typed(select, &[]).await.map_err(doing("reading the proxies"))?;
     let proxy = |row: &tokio_postgres::Row| Proxy {
         id: row.get(0),
         incarnation: row.get(1),

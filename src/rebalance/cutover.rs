@@ -12,7 +12,7 @@ use crate::rebalance::conduct::Seals;
 use crate::rebalance::error::{StepError, doing};
 use crate::rebalance::fault;
 use crate::rebalance::journal::{Journal, Move, Wave};
-use crate::rebalance::pass::Sides;
+use crate::rebalance::pass::{Keys, Sides};
 use crate::rebalance::proxies::{self, Until};
 use crate::rebalance::shards::Shards;
 use crate::rebalance::state::WaveState;
@@ -131,7 +131,7 @@ impl Cutover<'_> {
         fault::point("fence.closed").await;
         if !fault::omits("last-pass") {
             let (from, to) = self.shards.two(wave.from(), wave.to()).await?;
-            let passed = Sides { from, to, pairs: self.pairs, wave: wave.id }.pass().await?;
+            let passed = Sides { from, to, pairs: self.pairs, wave: wave.id }.short_pass(Keys::Kept).await?;
             info!(wave = wave.id, keys = passed.keys, rows = passed.rows, ms = passed.took.as_millis(), "last pass");
         }
         let (from, to) = self.shards.two(wave.from(), wave.to()).await?;

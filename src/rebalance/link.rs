@@ -26,6 +26,22 @@ pub(crate) struct Link {
     statements: Statements,
 }
 
+/// The leader's, to be compared in each of its transactions.
+pub(crate) struct Token {
+    token: i64,
+    action: String,
+}
+
+impl Token {
+    /// Whether the shard knows no newer leader; holds off those that come until the transaction ends.
+    pub(crate) async fn check(&self, transaction: &Transaction<'_>) -> Result<(), StepError> {
+        // One way to the server and back: a statement that is not prepared first.
+        let seen = transaction.query_typed_one("select token from shardyard.worker_token for share", &[]).await;
+        let seen: i64 = seen.map_err(doing(self.action.clone()))?.get(0);
+        if seen == self.token { Ok(()) } else { Err(StepError::LeaseLost) }
+    }
+}
+
 impl Link {
     pub(crate) async fn open(shard: &Shard, control: &ControlRole, token: i64) -> Result<Self, StepError> {
         let target = control_target(&shard.primary, control).named(&format!("{APPLICATION_NAME} {token}"));
@@ -69,11 +85,17 @@ impl Link {
     }
 
     async fn begin_with(&mut self, isolation: IsolationLevel) -> Result<Transaction<'_>, StepError> {
-        let action = || format!("beginning a transaction on shard {}", self.name);
-        let (action, token) = (action(), self.token);
-        let transaction = self.client.build_transaction().isolation_level(isolation).start().await.map_err(doing(action.clone()))?;
-        let row = transaction.query_one("select token from shardyard.worker_token for share", &[]).await.map_err(doing(action))?;
-        if row.get::<_, i64>(0) == token { Ok(transaction) } else { Err(StepError::LeaseLost) }
+        let (transaction, token) = self.start(isolation).await?;
+        token.check(&transaction).await?;
+        Ok(transaction)
+    }
+
+    /// Begins a transaction whose token is still to be compared, before it commits: so that what is read meanwhile need not wait for that.
+    pub(crate) async fn start(&mut self, isolation: IsolationLevel) -> Result<(Transaction<'_>, Token), StepError> {
+        let action = format!("beginning a transaction on shard {}", self.name);
+        let token = Token { token: self.token, action: action.clone() };
+        let transaction = self.client.build_transaction().isolation_level(isolation).start().await.map_err(doing(action))?;
+        Ok((transaction, token))
     }
 
     /// Writes the new leader's token, after which no former leader can do anything here. Ends their connections until it succeeds.

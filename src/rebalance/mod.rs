@@ -14,6 +14,7 @@ mod copy;
 mod cutover;
 pub mod error;
 pub mod fault;
+mod handful;
 pub mod journal;
 mod lease;
 mod link;

@@ -4,11 +4,13 @@
 
 use std::time::{Duration, Instant};
 
-use tokio_postgres::{GenericClient, Transaction};
+use futures_util::future::try_join_all;
+use tokio_postgres::{GenericClient, IsolationLevel, Transaction};
 
 use crate::rebalance::copy::Chunk;
 use crate::rebalance::error::{StepError, doing};
 use crate::rebalance::fault;
+use crate::rebalance::handful::{self, Prepared};
 use crate::rebalance::link::Link;
 use crate::rebalance::prepared::Side;
 use crate::rebalance::table::{Pair, list};
@@ -17,6 +19,18 @@ use crate::rebalance::verify::{self, Difference};
 
 /// More keys than these are joined as the server's planner thinks best; fewer are looked up one by one.
 const FEW_KEYS: i64 = 20_000;
+
+/// Passes that are not quick: the fence must be tried all the same.
+const READY_MAX: usize = 5;
+const QUICK: Duration = Duration::from_millis(50);
+
+/// What becomes of the touched keys in the source's logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keys {
+    Forgotten,
+    /// They stay: inside the fence their deletion would only take time. Should there be another pass, it does the same again.
+    Kept,
+}
 
 /// What a pass did.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,22 +54,67 @@ impl Sides<'_> {
         Ok(self.pass_and_verify(None, false).await?.0)
     }
 
-    /// What the last pass need not do any more: its tables are made, and the logs have no dead rows to be read over. Then a pass.
+    /// What the last pass need not do any more: its statements are planned, and the logs have no dead rows to be read over. Then passes until
+    /// one is quick, for whoever still reads by an old snapshot keeps the dead rows.
     pub(crate) async fn get_ready(&mut self) -> Result<Passed, StepError> {
-        let action = || doing(format!("getting ready for the last pass of wave {}", self.wave));
-        let target = self.to.begin().await?;
-        for pair in self.pairs {
-            target.batch_execute(&keys_table(pair)).await.map_err(action())?;
+        let mut passed = Passed::default();
+        for _ in 0..READY_MAX {
+            for pair in self.pairs {
+                self.from
+                    .client()
+                    .batch_execute(&format!("vacuum (skip_locked, truncate false) {}", pair.from.log()))
+                    .await
+                    .map_err(doing(format!("getting ready for the last pass of wave {}", self.wave)))?;
+            }
+            passed = self.short_pass(Keys::Forgotten).await?;
+            if passed.took < QUICK {
+                break;
+            }
+        }
+        Ok(passed)
+    }
+
+    /// As [`Self::pass`], over few keys with the fewest ways to the servers and back; over many it is one.
+    pub(crate) async fn short_pass(&mut self, keys: Keys) -> Result<Passed, StepError> {
+        let began = Instant::now();
+        let short = if self.pairs.iter().all(handful::is_suited) { self.handful(keys).await? } else { None };
+        match short {
+            Some((keys, rows)) => Ok(Passed { keys, rows, took: began.elapsed() }),
+            None => self.pass().await,
+        }
+    }
+
+    /// `None`: there are too many.
+    async fn handful(&mut self, keys: Keys) -> Result<Option<(u64, u64)>, StepError> {
+        let action = || doing(format!("a short pass of wave {}", self.wave));
+        let (of_source, of_target) = (self.from.statements(), self.to.statements());
+        let both = tokio::try_join!(self.from.start(IsolationLevel::RepeatableRead), self.to.start(IsolationLevel::ReadCommitted))?;
+        let ((source, source_token), (target, target_token)) = both;
+        let from = Side { transaction: &source, statements: of_source, few: true };
+        let to = Side { transaction: &target, statements: of_target, few: true };
+        let settings = async { prefer_look_ups(&source, &target, true).await.map_err(action()) };
+        let reading = async {
+            let prepared = try_join_all(self.pairs.iter().map(|pair| Prepared::new(&from, &to, pair))).await?;
+            let found = handful::read(&from, &prepared, self.wave).await?;
+            Ok((prepared, found))
+        };
+        let (.., (prepared, found)) = tokio::try_join!(settings, source_token.check(&source), target_token.check(&target), reading)?;
+        let Some(found) = found else {
+            tokio::try_join!(source.rollback(), target.rollback()).map_err(action())?;
+            return Ok(None);
+        };
+        let passed = handful::write(&to, &prepared, &found, keys == Keys::Forgotten).await?;
+        fault::point("pass.target-commits").await;
+        if keys == Keys::Kept {
+            tokio::try_join!(target.commit(), source.rollback()).map_err(action())?;
+            return Ok(Some(passed));
         }
         target.commit().await.map_err(action())?;
-        for pair in self.pairs {
-            self.from
-                .client()
-                .batch_execute(&format!("vacuum (skip_locked, truncate false) {}", pair.from.log()))
-                .await
-                .map_err(action())?;
-        }
-        self.pass().await
+        fault::point("pass.source-commits").await;
+        let pairs: Vec<&Pair> = self.pairs.iter().collect();
+        source.batch_execute(&forget(&pairs, self.wave)).await.map_err(action())?;
+        source.commit().await.map_err(action())?;
+        Ok(Some(passed))
     }
 
     /// The same; then the rows of `chunk` are compared at the pass's snapshot. With `repair` those that differ count as touched.
@@ -67,14 +126,13 @@ impl Sides<'_> {
         let began = Instant::now();
         let action = || doing(format!("a pass of wave {}", self.wave));
         let (of_source, of_target) = (self.from.statements(), self.to.statements());
-        let source = self.from.begin_snapshot().await?;
+        let (source, target) = tokio::try_join!(self.from.begin_snapshot(), self.to.begin())?;
         let touched = touched(&source, self.pairs, self.wave).await?;
-        if touched.is_empty() && chunk.is_none() {
-            source.rollback().await.map_err(action())?;
-            return Ok((Passed { took: began.elapsed(), ..Passed::default() }, None));
-        }
-        let target = self.to.begin().await?;
         let mut passed = Passed::default();
+        if touched.is_empty() && chunk.is_none() {
+            tokio::try_join!(source.rollback(), target.rollback()).map_err(action())?;
+            return Ok((Passed { took: began.elapsed(), ..passed }, None));
+        }
         let few = touched.iter().all(|(_, keys)| *keys < FEW_KEYS);
         prefer_look_ups(&source, &target, few).await.map_err(action())?;
         let carried = Carried {
@@ -82,14 +140,9 @@ impl Sides<'_> {
             to: Side { transaction: &target, statements: of_target, few },
             wave: self.wave,
         };
-        for (pair, _) in &touched {
-            passed.keys += carried.fetch_keys(pair).await?;
-        }
-        for (pair, _) in &touched {
-            passed.rows += carried.fetch_rows(pair).await?;
-        }
-        for (pair, _) in &touched {
-            carried.compare(pair).await?;
+        for (keys, rows) in carried.carry_all(&touched).await? {
+            passed.keys += keys;
+            passed.rows += rows;
         }
         let mut difference = None;
         if let Some(chunk) = chunk {
@@ -102,10 +155,8 @@ impl Sides<'_> {
         fault::point("pass.target-commits").await;
         target.commit().await.map_err(action())?;
         fault::point("pass.source-commits").await;
-        for (pair, _) in &touched {
-            let forget = format!("delete from {} where wave = $1", pair.from.log());
-            source.execute(&forget, &[&self.wave]).await.map_err(action())?;
-        }
+        let pairs: Vec<&Pair> = touched.iter().map(|(pair, _)| *pair).collect();
+        source.batch_execute(&forget(&pairs, self.wave)).await.map_err(action())?;
         if let (Some(chunk), Some(difference), true) = (chunk, &difference, repair) {
             let buckets = chunk.buckets.without(|bucket| !difference.buckets.contains(&bucket));
             verify::touch(&source, self.to, chunk.pair, (self.wave, &buckets)).await?;
@@ -114,6 +165,11 @@ impl Sides<'_> {
         passed.took = began.elapsed();
         Ok((passed, difference))
     }
+}
+
+/// What has been read of the logs goes.
+fn forget(pairs: &[&Pair], wave: i32) -> String {
+    pairs.iter().map(|pair| format!("delete from {} where wave = {wave}", pair.from.log())).collect::<Vec<_>>().join("; ")
 }
 
 /// The tables with touched keys in the snapshot, and how many.
@@ -129,8 +185,11 @@ async fn touched<'a, C: GenericClient>(source: &C, pairs: &'a [Pair], wave: i32)
 
 /// Neither log nor keys have statistics: the planner would read whole tables.
 async fn prefer_look_ups(source: &Transaction<'_>, target: &Transaction<'_>, few: bool) -> Result<(), tokio_postgres::Error> {
-    let look_up =
-        if few { "; set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_seqscan = off" } else { "" };
+    let look_up = if few {
+        "; set local plan_cache_mode = force_generic_plan; set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_seqscan = off"
+    } else {
+        ""
+    };
     let settings = format!("set local session_replication_role = replica{look_up}");
     tokio::try_join!(source.batch_execute(look_up.trim_start_matches("; ")), target.batch_execute(&settings)).map(drop)
 }
@@ -143,6 +202,27 @@ struct Carried<'a> {
 }
 
 impl Carried<'_> {
+    /// Keys and rows of each table. Where they are few the tables go side by side: what takes time then is the way to the servers and back,
+    /// on machines that are busy with everybody's writes, and these wait. Each connection still does one thing after the other, and no order
+    /// of them hangs: a COPY into the target is begun when its COPY out of the source, and so all before it, has been answered.
+    async fn carry_all(&self, touched: &[(&Pair, i64)]) -> Result<Vec<(u64, u64)>, StepError> {
+        if self.from.few {
+            return try_join_all(touched.iter().map(|(pair, _)| self.carry(pair))).await;
+        }
+        let mut carried = Vec::with_capacity(touched.len());
+        for (pair, _) in touched {
+            carried.push(self.carry(pair).await?);
+        }
+        Ok(carried)
+    }
+
+    async fn carry(&self, pair: &Pair) -> Result<(u64, u64), StepError> {
+        let keys = self.fetch_keys(pair).await?;
+        let rows = self.fetch_rows(pair).await?;
+        self.compare(pair).await?;
+        Ok((keys, rows))
+    }
+
     async fn pipe(&self, (query, into, binary): (&str, &str, bool)) -> Result<Amount, StepError> {
         let (query, fill) = copies(query, into, binary);
         let both = async { tokio::try_join!(self.from.prepare(query), self.to.prepare(fill)) };

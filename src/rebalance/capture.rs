@@ -19,10 +19,14 @@ use crate::rebalance::table::{Pair, Table, identifier, list};
 pub(crate) const LOCK_CLASS: i32 = 1_398_361_427;
 /// Sorts behind every name that people give, so that the guard sees the row as it will be written.
 const GUARD: &str = "~~shardyard_guard";
+/// Of rows that are new. It fires behind the row, so that COPY, a move's above all, still inserts many rows at once: any trigger before it takes
+/// that away, enabled or not. No less is refused: who has written a row commits only if the guard lets him, and under its lock.
+const INSERT_GUARD: &str = "~~shardyard_guard_new";
 const TRUNCATE_GUARD: &str = "~~shardyard_truncate";
 /// For sessions with `session_replication_role = replica` that are not the worker's: see `migrations/shard/0005_strangers.sql`.
 const STRANGER_GUARD: &str = "~~shardyard_stranger";
-const TRIGGERS: [&str; 3] = [GUARD, TRUNCATE_GUARD, STRANGER_GUARD];
+const STRANGER_INSERT_GUARD: &str = "~~shardyard_stranger_new";
+const TRIGGERS: [&str; 5] = [GUARD, INSERT_GUARD, TRUNCATE_GUARD, STRANGER_GUARD, STRANGER_INSERT_GUARD];
 /// A lock that is asked for is in the way of all who come after, so at first it is asked for so briefly that nobody notices. Where it is never
 /// free for a moment, it is asked for longer and longer.
 const LOCK_TIMEOUT_MS: u64 = 5;
@@ -248,17 +252,26 @@ $guard$",
 }
 
 async fn make_triggers(link: &mut Link, table: &Table) -> Result<(), StepError> {
+    let stranger = format!(
+        "when (pg_catalog.left(pg_catalog.current_setting('application_name'), {}) operator(pg_catalog.<>) '{APPLICATION_NAME} ')
+             execute function shardyard.stranger_{}()",
+        APPLICATION_NAME.len() + 1,
+        table.oid
+    );
     let make = format!(
-        "create trigger {guard} before insert or update or delete on {table} for each row execute function shardyard.guard_{oid}();
+        "{drop};
+         create trigger {guard} before update or delete on {table} for each row execute function shardyard.guard_{oid}();
+         create trigger {new} after insert on {table} for each row execute function shardyard.guard_{oid}();
          create trigger {truncate} before truncate on {table} for each statement execute function shardyard.refuse_truncate();
-         create trigger {stranger} before insert or update or delete on {table} for each row
-             when (pg_catalog.left(pg_catalog.current_setting('application_name'), {length}) operator(pg_catalog.<>) '{APPLICATION_NAME} ')
-             execute function shardyard.stranger_{oid}();
-         alter table {table} enable always trigger {truncate}, enable replica trigger {stranger}",
+         create trigger {of_stranger} before update or delete on {table} for each row {stranger};
+         create trigger {new_of_stranger} after insert on {table} for each row {stranger};
+         alter table {table} enable always trigger {truncate}, enable replica trigger {of_stranger}, enable replica trigger {new_of_stranger}",
+        drop = drops(table),
         guard = identifier(GUARD),
+        new = identifier(INSERT_GUARD),
         truncate = identifier(TRUNCATE_GUARD),
-        stranger = identifier(STRANGER_GUARD),
-        length = APPLICATION_NAME.len() + 1,
+        of_stranger = identifier(STRANGER_GUARD),
+        new_of_stranger = identifier(STRANGER_INSERT_GUARD),
         table = table.quoted(),
         oid = table.oid,
     );
@@ -266,14 +279,12 @@ async fn make_triggers(link: &mut Link, table: &Table) -> Result<(), StepError> 
 }
 
 async fn drop_triggers(link: &mut Link, table: &Table) -> Result<(), StepError> {
-    let drop = format!(
-        "drop trigger if exists {} on {table}; drop trigger if exists {} on {table}; drop trigger if exists {} on {table}",
-        identifier(GUARD),
-        identifier(TRUNCATE_GUARD),
-        identifier(STRANGER_GUARD),
-        table = table.quoted()
-    );
-    with_lock(link, table, false, &drop).await
+    with_lock(link, table, false, &drops(table)).await
+}
+
+fn drops(table: &Table) -> String {
+    let drop = |name: &&str| format!("drop trigger if exists {} on {}", identifier(name), table.quoted());
+    TRIGGERS.iter().map(drop).collect::<Vec<_>>().join("; ")
 }
 
 /// Changes a table's triggers unless they are already there, or gone.
@@ -299,7 +310,7 @@ async fn with_lock(link: &mut Link, table: &Table, wanted: bool, statements: &st
     }
 }
 
-async fn drop_index(link: &Link, table: &Table) -> Result<(), StepError> {
+pub(crate) async fn drop_index(link: &Link, table: &Table) -> Result<(), StepError> {
     let drop = format!("drop index concurrently if exists {}.{}", identifier(&table.schema), identifier(&bucket_index(table)));
     link.client().batch_execute(&drop).await.map_err(doing(format!("dropping the index on the buckets of {}", table.quoted())))
 }

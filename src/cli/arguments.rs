@@ -175,6 +175,9 @@ pub(crate) struct MoveArguments {
     /// Copy at most so many bytes a second; 0: no limit
     #[arg(long, default_value_t = 0)]
     pub(crate) bytes_per_second: u64,
+    /// Copy so many parts of tables at once, over as many pairs of connections
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub(crate) copy_jobs: u32,
     /// Copying and deleting wait while a replica of either shard is more bytes behind; 0: never
     #[arg(long, default_value_t = 64 << 20)]
     pub(crate) lag_bytes_max: u64,

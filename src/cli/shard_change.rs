@@ -45,6 +45,7 @@ async fn begin(cluster: &Cluster, wanted: Wanted, run: &MoveArguments) -> Result
         hold_max_ms: run.hold_max_ms,
         rows_per_second: run.rows_per_second,
         bytes_per_second: run.bytes_per_second,
+        copy_jobs: run.copy_jobs,
         lag_bytes_max: run.lag_bytes_max,
         ..MoveOptions::default()
     };

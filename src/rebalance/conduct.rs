@@ -271,6 +271,7 @@ impl Conductor {
     /// Removes every object of moves, retires a shard, lifts the gate.
     async fn end(&mut self, the_move: &mut Move, last: MoveState, retired: Option<ShardId>) -> Result<(), StepError> {
         self.known = None;
+        self.shards.close_lanes();
         // One that was only being added may be half made, or away: nothing of ours in it is anybody's.
         for id in self.shards.made() {
             let tables = self.tables(id).await?;

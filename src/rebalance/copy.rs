@@ -2,6 +2,11 @@
 //!
 //! Each chunk has a snapshot of its own: what changes after it was logged since the wave was armed, and comes with the passes.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::future::try_join_all;
+
 use crate::rebalance::bucket_set::BucketSet;
 use crate::rebalance::error::{StepError, doing};
 use crate::rebalance::fault;
@@ -14,6 +19,12 @@ use crate::topology::BucketId;
 /// A chunk has about so many bytes of a table, so that little is lost by a crash and the operator's wish is seen in between.
 const CHUNK_BYTES: i64 = 64 << 20;
 const CHUNKS_MAX: usize = 1_000;
+/// Tables of less are not cut for the sake of copying parts of them at once.
+const PART_BYTES: i64 = 1 << 20;
+/// No chunk is begun so long after the first: replicas and the operator's wish are looked at in between.
+const ROUND: Duration = Duration::from_millis(250);
+/// A target with so many times the wave's rows has its index before them: to build it anew would take longer than to insert into it.
+const INDEX_FIRST: i64 = 2;
 
 /// An interval of a wave's buckets in one table.
 pub(crate) struct Chunk<'a> {
@@ -21,8 +32,14 @@ pub(crate) struct Chunk<'a> {
     pub(crate) buckets: BucketSet,
 }
 
-/// What is still to be copied of a wave: the buckets that no mark covers. `owned` is how many buckets the source has.
-pub(crate) async fn unmarked<'a>(to: &Link, pairs: &'a [Pair], wave: &Wave, owned: usize) -> Result<Vec<Chunk<'a>>, StepError> {
+/// What is still to be copied of a wave: the buckets that no mark covers, in chunks for so many `jobs` at once. `owned` is how many buckets the
+/// source has.
+pub(crate) async fn unmarked<'a>(
+    to: &Link,
+    pairs: &'a [Pair],
+    wave: &Wave,
+    (owned, jobs): (usize, usize),
+) -> Result<Vec<Chunk<'a>>, StepError> {
     let select = "select schema_name, table_name, first_bucket, last_bucket from shardyard.wave_mark where wave = $1";
     let rows = to.client().query(select, &[&wave.id]).await.map_err(doing("reading the marks of copies"))?;
     let marks: Vec<(String, String, i32, i32)> = rows.iter().map(|row| (row.get(0), row.get(1), row.get(2), row.get(3))).collect();
@@ -33,17 +50,47 @@ pub(crate) async fn unmarked<'a>(to: &Link, pairs: &'a [Pair], wave: &Wave, owne
             mark.0 == pair.from.schema && mark.1 == pair.from.name && interval.contains(&bucket.0)
         };
         let rest = wave.buckets.without(|bucket| marks.iter().any(|mark| covers(mark, bucket)));
-        left.extend(chunks(pair, &rest, owned));
+        left.extend(chunks(pair, &rest, (owned, jobs)));
     }
     Ok(left)
 }
 
-/// Cuts a table's part of some buckets into chunks of about [`CHUNK_BYTES`].
-pub(crate) fn chunks<'a>(pair: &'a Pair, buckets: &BucketSet, owned: usize) -> Vec<Chunk<'a>> {
-    let whole = |count: usize| i64::try_from(count.max(1)).unwrap_or(i64::MAX);
-    let share = pair.from.bytes.saturating_mul(whole(buckets.len())) / whole(owned);
-    let count = usize::try_from(share / CHUNK_BYTES + 1).unwrap_or(1).min(CHUNKS_MAX);
+/// Cuts a table's part of some buckets into chunks of about [`CHUNK_BYTES`], or smaller ones, so that `jobs` have something to do.
+pub(crate) fn chunks<'a>(pair: &'a Pair, buckets: &BucketSet, (owned, jobs): (usize, usize)) -> Vec<Chunk<'a>> {
+    let share = share(pair.from.bytes, buckets, owned);
+    let parts = (share / PART_BYTES).clamp(1, i64::try_from(jobs).unwrap_or(1));
+    let count = usize::try_from((share / CHUNK_BYTES + 1).max(parts)).unwrap_or(1).min(CHUNKS_MAX);
     buckets.chunks(count).into_iter().map(|buckets| Chunk { pair, buckets }).collect()
+}
+
+/// Whether the target's index on the bucket is made behind the copy, in one go: it is on few rows besides.
+pub(crate) fn indexes_later(pair: &Pair, buckets: &BucketSet, owned: usize) -> bool {
+    pair.to.rows <= share(pair.from.rows, buckets, owned).saturating_mul(INDEX_FIRST)
+}
+
+/// What some buckets have of a table's rows or bytes, about.
+fn share(of: i64, buckets: &BucketSet, owned: usize) -> i64 {
+    let whole = |count: usize| i64::try_from(count.max(1)).unwrap_or(i64::MAX);
+    of.saturating_mul(whole(buckets.len())) / whole(owned)
+}
+
+/// Copies chunks over several pairs of connections at once, each the next that is left; those of a round only. Answers with how much that was,
+/// and how many chunks. What an error interrupts has no mark, and is copied again.
+pub(crate) async fn round(lanes: Vec<(&mut Link, &mut Link)>, chunks: &[Chunk<'_>], wave: i32) -> Result<(Amount, usize), StepError> {
+    let (began, next) = (Instant::now(), AtomicUsize::new(0));
+    let work = async |(from, to): (&mut Link, &mut Link)| {
+        let mut amount = Amount::default();
+        while began.elapsed() < ROUND {
+            let Some(chunk) = chunks.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+            amount += chunk.copy(from, to, wave).await?;
+        }
+        Ok::<Amount, StepError>(amount)
+    };
+    let mut amount = Amount::default();
+    for copied in try_join_all(lanes.into_iter().map(work)).await? {
+        amount += copied;
+    }
+    Ok((amount, next.into_inner().min(chunks.len())))
 }
 
 impl Chunk<'_> {

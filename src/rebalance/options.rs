@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Servers have only so many connections.
+const COPY_JOBS_MAX: u32 = 16;
+
 /// Kept in the catalog with the move.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -13,6 +16,9 @@ pub struct MoveOptions {
     pub rows_per_second: u64,
     /// Bytes copied in a second; 0: as fast as the servers can.
     pub bytes_per_second: u64,
+    /// Chunks that are copied at once, each over a pair of connections of its own, at most 16. With 2, a table of 1 GB keeps two connections to
+    /// either shard busy, and the copy takes two processors of each.
+    pub copy_jobs: u32,
     /// Copying waits while a replica of either shard is more bytes behind; 0: never. With 67108864, 64 MiB.
     pub lag_bytes_max: u64,
     /// A reversible move is finalized by itself after so many seconds; 86400 is a day.
@@ -21,8 +27,24 @@ pub struct MoveOptions {
     pub repair: bool,
 }
 
+impl MoveOptions {
+    /// At least one.
+    #[must_use]
+    pub fn copies_at_once(&self) -> usize {
+        self.copy_jobs.clamp(1, COPY_JOBS_MAX) as usize
+    }
+}
+
 impl Default for MoveOptions {
     fn default() -> Self {
-        Self { hold_max_ms: 300, rows_per_second: 0, bytes_per_second: 0, lag_bytes_max: 64 << 20, reversible_s: 86_400, repair: false }
+        Self {
+            hold_max_ms: 300,
+            rows_per_second: 0,
+            bytes_per_second: 0,
+            copy_jobs: 2,
+            lag_bytes_max: 64 << 20,
+            reversible_s: 86_400,
+            repair: false,
+        }
     }
 }

@@ -30,15 +30,29 @@ pub(crate) struct Shards {
     pub(crate) rows: Vec<ShardRow>,
     pub(crate) home: ShardId,
     links: HashMap<ShardId, Link>,
+    lanes: Vec<Lane>,
     replicas: HashMap<Endpoint, Client>,
     control: ControlRole,
     token: i64,
 }
 
+/// One more pair of connections to two shards.
+struct Lane {
+    ids: (ShardId, ShardId),
+    links: (Link, Link),
+}
+
 impl Shards {
     pub(crate) async fn load(catalog: &Client, control: &ControlRole, token: i64) -> Result<Self, StepError> {
-        let mut shards =
-            Self { rows: Vec::new(), home: ShardId(0), links: HashMap::new(), replicas: HashMap::new(), control: control.clone(), token };
+        let mut shards = Self {
+            rows: Vec::new(),
+            home: ShardId(0),
+            links: HashMap::new(),
+            lanes: Vec::new(),
+            replicas: HashMap::new(),
+            control: control.clone(),
+            token,
+        };
         shards.reload(catalog).await?;
         Ok(shards)
     }
@@ -51,6 +65,7 @@ impl Shards {
             primary(rows) == primary(old)
         };
         self.links.retain(|id, link| !link.is_closed() && same(id, &rows, &self.rows));
+        self.lanes.retain(|lane| same(&lane.ids.0, &rows, &self.rows) && same(&lane.ids.1, &rows, &self.rows));
         self.rows = rows;
         let home = catalog.query_one("select home_shard from shardyard.cluster", &[]).await.map_err(doing("reading the home shard"))?;
         self.home = ShardId(home.get::<_, Option<i32>>(0).and_then(|id| u16::try_from(id).ok()).unwrap_or(0));
@@ -70,17 +85,20 @@ impl Shards {
     /// A connection of the leader to the shard's primary.
     pub(crate) async fn link(&mut self, id: ShardId) -> Result<&mut Link, StepError> {
         if self.links.get(&id).is_none_or(Link::is_closed) {
-            let opening = async {
-                let link = Link::open(self.shard(id)?, &self.control, self.token).await?;
-                // A shard that was away when this leader took over learns the token now.
-                link.take_over().await?;
-                Ok(link)
-            };
-            let late = |_| Err(StepError::Later(format!("shard {id} does not answer")));
-            let link: Link = timeout(OPEN_PATIENCE, opening).await.unwrap_or_else(late)?;
+            let link = self.open(id).await?;
             self.links.insert(id, link);
         }
         Ok(self.links.get_mut(&id).expect("made just now"))
+    }
+
+    async fn open(&self, id: ShardId) -> Result<Link, StepError> {
+        let opening = async {
+            let link = Link::open(self.shard(id)?, &self.control, self.token).await?;
+            // A shard that was away when this leader took over learns the token now.
+            link.take_over().await?;
+            Ok(link)
+        };
+        timeout(OPEN_PATIENCE, opening).await.unwrap_or_else(|_| Err(StepError::Later(format!("shard {id} does not answer"))))
     }
 
     /// Whether the connection that was made to the shard still is one.
@@ -97,6 +115,25 @@ impl Shards {
         self.link(other).await?;
         let [one, other] = self.links.get_disjoint_mut([&one, &other]);
         Ok((one.expect("made just now"), other.expect("made just now")))
+    }
+
+    /// So many pairs of connections to two different shards, the first that of [`Self::two`]. The others stay open for the next wave of the two.
+    pub(crate) async fn lanes(&mut self, one: ShardId, other: ShardId, count: usize) -> Result<Vec<(&mut Link, &mut Link)>, StepError> {
+        self.lanes.retain(|lane| lane.ids == (one, other) && !lane.links.0.is_closed() && !lane.links.1.is_closed());
+        while self.lanes.len() + 1 < count {
+            let links = tokio::try_join!(self.open(one), self.open(other))?;
+            self.lanes.push(Lane { ids: (one, other), links });
+        }
+        self.link(one).await?;
+        self.link(other).await?;
+        let [first, second] = self.links.get_disjoint_mut([&one, &other]);
+        let mut pairs = vec![(first.expect("made just now"), second.expect("made just now"))];
+        pairs.extend(self.lanes.iter_mut().map(|lane| (&mut lane.links.0, &mut lane.links.1)).take(count.saturating_sub(1)));
+        Ok(pairs)
+    }
+
+    pub(crate) fn close_lanes(&mut self) {
+        self.lanes.clear();
     }
 
     /// Writes the token to every shard: former leaders can do nothing more on any.

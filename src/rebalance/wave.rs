@@ -77,21 +77,25 @@ impl Conductor {
         proxies::wait(self.journal.client(), &mut self.shards, version, Until::Both).await?;
         fault::point("arming.proxies").await;
         let pairs = self.pairs(wave.from(), wave.to()).await?;
+        let owned = self.shards.owned(wave.from());
         for (id, phase) in [(wave.to(), Phase::Closed), (wave.from(), Phase::Logging)] {
-            let tables: Vec<Table> = pairs.iter().map(|pair| if id == wave.from() { &pair.from } else { &pair.to }).cloned().collect();
+            let is_target = id == wave.to();
+            let tables: Vec<Table> = pairs.iter().map(|pair| if is_target { &pair.to } else { &pair.from }).cloned().collect();
             let armed = armed(all, id);
             let link = self.shards.link(id).await?;
-            for table in &tables {
-                capture::index_bucket(link, table).await?;
-            }
-            if id == wave.to() {
-                for table in &tables {
-                    if cleanup::has_rows(link, table, wave).await? {
-                        let (name, shard) = (table.quoted(), &link.name);
-                        return Err(StepError::Operator(format!(
-                            "shard {shard} has rows of {name} in buckets that it does not own: delete them, or move them where they belong"
-                        )));
-                    }
+            for (pair, table) in pairs.iter().zip(&tables) {
+                let later = is_target && copy::indexes_later(pair, &wave.buckets, owned);
+                if !later {
+                    capture::index_bucket(link, table).await?;
+                }
+                if is_target && cleanup::has_rows(link, table, wave).await? {
+                    let (name, shard) = (table.quoted(), &link.name);
+                    return Err(StepError::Operator(format!(
+                        "shard {shard} has rows of {name} in buckets that it does not own: delete them, or move them where they belong"
+                    )));
+                }
+                if later {
+                    capture::drop_index(link, table).await?;
                 }
             }
             capture::make_phase(link, wave.id, phase).await?;
@@ -106,32 +110,32 @@ impl Conductor {
         Ok(())
     }
 
-    /// One chunk, or on to the passes.
+    /// Some chunks, or on to the passes.
     async fn copy(&mut self, the_move: &Move, wave: &mut Wave) -> Result<(), StepError> {
         let pairs = self.pairs(wave.from(), wave.to()).await?;
-        let owned = self.shards.owned(wave.from());
+        let (owned, jobs) = (self.shards.owned(wave.from()), the_move.options.copies_at_once());
         let to = self.shards.link(wave.to()).await?;
-        let left = copy::unmarked(to, &pairs, wave, owned).await?;
-        let chunks = pairs.iter().map(|pair| copy::chunks(pair, &wave.buckets, owned).len()).sum();
-        let mut copied = 0;
-        for chunk in &left {
+        let all = copy::unmarked(to, &pairs, wave, (owned, jobs)).await?;
+        let chunks = pairs.iter().map(|pair| copy::chunks(pair, &wave.buckets, (owned, jobs)).len()).sum();
+        let mut left = all.as_slice();
+        while !left.is_empty() {
             if self.is_ahead_of_replicas(the_move, wave).await? {
                 return Ok(());
             }
-            let (from, to) = self.shards.two(wave.from(), wave.to()).await?;
+            let lanes = self.shards.lanes(wave.from(), wave.to(), jobs.min(left.len())).await?;
             let began = Instant::now();
-            let amount = chunk.copy(from, to, wave.id).await?;
-            copied += 1;
+            let (amount, copied) = copy::round(lanes, left, wave.id).await?;
+            left = left.get(copied..).unwrap_or_default();
             self.throttle.pace(&the_move.options, amount).await;
-            let left_now = left.len() - copied;
-            self.journal.tell(wave.id, &copying(amount, (left_now, chunks), began.elapsed())).await?;
-            // The operator's wish is looked at after each chunk.
-            if copied < left.len() && self.throttle.has_worked_long() {
+            self.journal.tell(wave.id, &copying((amount, copied), (left.len(), chunks), began.elapsed())).await?;
+            // The operator's wish is looked at in between.
+            if !left.is_empty() && self.throttle.has_worked_long() {
                 return Ok(());
             }
         }
         let to = self.shards.link(wave.to()).await?;
         for pair in &pairs {
+            capture::index_bucket(to, &pair.to).await?;
             let analyze = format!("analyze {}", pair.to.quoted());
             to.client().batch_execute(&analyze).await.map_err(doing("analyzing the target"))?;
         }
@@ -228,7 +232,7 @@ impl Conductor {
         let mut sides = Sides { from, to, pairs: &pairs, wave: wave.id };
         let mut repaired = false;
         for pair in &pairs {
-            for chunk in copy::chunks(pair, &wave.buckets, owned) {
+            for chunk in copy::chunks(pair, &wave.buckets, (owned, 1)) {
                 let (_, difference) = sides.pass_and_verify(Some(&chunk), the_move.options.repair).await?;
                 let Some(difference) = difference else { continue };
                 let (table, count, shown) = (&difference.table, difference.count, &difference.shown);
@@ -284,6 +288,8 @@ impl Conductor {
     async fn delete_rows(&mut self, options: &MoveOptions, wave: &Wave, shard: ShardId) -> Result<(), StepError> {
         let tables = self.tables(shard).await?;
         for table in tables {
+            // A copy that was interrupted has not come to it.
+            capture::index_bucket(self.shards.link(shard).await?, &table).await?;
             loop {
                 let link = self.shards.link(shard).await?;
                 let rows = cleanup::delete_batch(link, &table, wave).await?;
@@ -322,8 +328,8 @@ impl Conductor {
     }
 }
 
-/// How the copy goes: of the last chunk, and how long the others will take like it.
-fn copying(last: Amount, (chunks_left, chunks): (usize, usize), took: Duration) -> serde_json::Value {
+/// How the copy goes: of the last chunks, and how long the others will take like them.
+fn copying((last, copied): (Amount, usize), (chunks_left, chunks): (usize, usize), took: Duration) -> serde_json::Value {
     let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
     json!({
         "copying": {
@@ -331,7 +337,7 @@ fn copying(last: Amount, (chunks_left, chunks): (usize, usize), took: Duration) 
             "chunks": chunks,
             "rows_per_s": last.rows.saturating_mul(1_000) / ms,
             "bytes_per_s": last.bytes.saturating_mul(1_000) / ms,
-            "eta_s": (chunks_left as u64).saturating_mul(ms) / 1_000,
+            "eta_s": (chunks_left as u64).saturating_mul(ms) / 1_000 / copied.max(1) as u64,
         }
     })
 }

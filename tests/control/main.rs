@@ -5,6 +5,7 @@ mod agreement;
 mod catalog;
 mod cluster;
 mod commands;
+mod copying;
 mod ddl;
 mod fixture;
 mod moves;
@@ -53,6 +54,8 @@ fn trials(fixture: Option<&Arc<Fixture>>) -> Vec<Trial> {
         ("moves::shards_come_and_go", moves::shards_come_and_go),
         ("moves::moves_are_turned_back", moves::moves_are_turned_back),
         ("moves::differences_are_found", moves::differences_are_found),
+        ("moves::copies_run_at_once", copying::copies_run_at_once),
+        ("moves::the_last_pass_carries_every_type", copying::the_last_pass_carries_every_type),
         ("trouble::moves_wait_for_disks_and_replicas", trouble::moves_wait_for_disks_and_replicas),
         ("cluster::status_and_contract", cluster::status_and_contract),
         ("cluster::replicas_follow", cluster::replicas_follow),

@@ -65,7 +65,7 @@ const TABLES: &str = r#"
     analyze"#;
 
 /// The sharded tables, with the key as `shardyard.bucket` takes it.
-const SHARDED: &[(&str, &str)] = &[
+pub(crate) const SHARDED: &[(&str, &str)] = &[
     ("orders", "user_id"),
     ("items", "user_id"),
     ("visits", "user_id"),

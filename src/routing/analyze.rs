@@ -29,6 +29,10 @@ pub(crate) struct Analyzer<'a> {
     pub blocks: usize,
     /// Where rows live: see `colocation`.
     pub anchors: HashSet<Term>,
+    /// The keys of tables that are written.
+    pub written_keys: HashSet<Term>,
+    /// Columns of RETURNING that are such a key, and nothing else.
+    pub returned_keys: HashSet<Term>,
     /// Of sharded tables that are read.
     pub appearances: Vec<Appearance>,
     /// Conditions on the rows of appearances, by their places among [`Facts::sharded`]: only rows for which they hold matter.
@@ -85,6 +89,8 @@ impl<'a> Analyzer<'a> {
             views: 0,
             key_parameters: Vec::new(),
             anchors: HashSet::new(),
+            written_keys: HashSet::new(),
+            returned_keys: HashSet::new(),
             appearances: Vec::new(),
             filters: Vec::new(),
             top: None,
@@ -285,6 +291,9 @@ impl<'a> Analyzer<'a> {
         // A constant that is null is none of a set's values.
         let strict = inner.map_or(value.is_some(), |inner| self.regions.is_never_null(inner, place.region));
         if let Some(inner) = inner {
+            if self.written_keys.contains(&inner) {
+                self.returned_keys.insert(term);
+            }
             if place.link {
                 self.regions.link(place.region, term, inner);
                 self.carry_anchor(inner, term, place.region);

@@ -11,6 +11,7 @@ use crate::routing::refusal::Refusal;
 use crate::routing::respell::quoted;
 use crate::routing::route::Values;
 use crate::routing::spread::Sought;
+use crate::routing::written;
 use crate::sql::ast::{Expr, Source, Statement, Target, With};
 use crate::sql::clock::{CLOCK, is_moment};
 use crate::sql::command::ObjectName;
@@ -71,7 +72,10 @@ pub(crate) fn plan(sought: &Sought<'_>) -> Result<EachPlan, String> {
     if !facts.key_updates.is_empty() {
         return Err("it sets the shard key".to_owned());
     }
+    let written = written::has_written(with);
     let sent = match (sought.statement, target) {
+        // Each part has been looked at.
+        _ if written => Vec::new(),
         (Statement::Insert(_), EachTarget::Sharded) => {
             stored_with_its_source(sought)?;
             Vec::new()
@@ -88,11 +92,12 @@ pub(crate) fn plan(sought: &Sought<'_>) -> Result<EachPlan, String> {
     };
     let binding = match sought.decision {
         // A MERGE's conditions are not those of the rows that it inserts.
-        _ if matching.is_some() => None,
+        _ if matching.is_some() || written => None,
         Decision::Bound(bound) => bound.bindings.iter().find(|binding| !binding.assigned).cloned(),
         _ => None,
     };
-    let owned = if target == EachTarget::Sharded { ownership(sought) } else { None };
+    // One condition does not do for several parts that write.
+    let owned = if target == EachTarget::Sharded && !written { ownership(sought) } else { None };
     Ok(EachPlan { binding, clock, returning: !returning.is_empty(), sent, target, owned, matching })
 }
 
@@ -110,8 +115,8 @@ pub(crate) fn vet(sought: &Sought<'_>, with: &With, returning: &[Target], target
     if target == EachTarget::Single && facts.locking {
         return Err("rows are locked where they are".to_owned());
     }
-    if with.tables.iter().any(|table| !matches!(table.statement, Statement::Query(_))) {
-        return Err("a table of WITH writes".to_owned());
+    if written::has_written(with) {
+        written::check(sought, with)?;
     }
     if target == EachTarget::Single {
         // It runs once.
@@ -164,7 +169,7 @@ fn tells_of_server(name: &str) -> bool {
         || ["pg_", "inet_", "txid_"].iter().any(|prefix| name.starts_with(prefix)) && name != "pg_typeof"
 }
 
-fn names_clock(expr: &Expr) -> bool {
+pub(crate) fn names_clock(expr: &Expr) -> bool {
     let mut found = false;
     crate::sql::ast::walk(expr, &mut |part| found |= matches!(part, Expr::Call(call) if CLOCK.contains(&call.name.as_str())));
     found

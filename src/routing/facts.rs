@@ -7,6 +7,7 @@ use crate::routing::refusal::Refusal;
 use crate::routing::region::{RegionId, Term, ValueSet};
 use crate::routing::scope::Ranges;
 use crate::routing::value::Value;
+use crate::routing::written::{ReturnedUse, WrittenTable};
 use crate::topology::KeyType;
 use crate::topology::schema::{Relation, Volatility};
 
@@ -94,6 +95,9 @@ pub(crate) struct Facts {
     pub calls: Vec<(String, Option<Volatility>)>,
     /// INSERT … SELECT: the column that becomes the key, and the region of the SELECT's own block.
     pub stored: Option<(Term, RegionId)>,
+    /// Tables of WITH that write, in order, and where rows that they return are read.
+    pub written: Vec<WrittenTable>,
+    pub returned: Vec<ReturnedUse>,
     /// The statement's own MERGE.
     pub merged: Option<Merged>,
     /// Something whose value or rows differ from server to server, for reads that run on several.

@@ -44,6 +44,7 @@ mod splice;
 mod spread;
 mod value;
 mod with;
+mod written;
 
 pub use plan::{Access, Plan, Planner};
 pub use refusal::Refusal;

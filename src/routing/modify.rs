@@ -306,6 +306,9 @@ impl Analyzer<'_> {
         let region = read.unwrap_or_else(|| self.regions.region(None));
         let uses = self.facts.sharded.len();
         let range = Range { name: shown, schema: schema(&relation), ..self.base_table(&relation, region) };
+        if let Placement::Sharded { key_column, .. } = &relation.placement {
+            self.written_keys.extend(range.columns.iter().find(|(name, _)| name == key_column).map(|(_, term)| *term));
+        }
         if read.is_none() {
             // The rows of an INSERT say where it goes, not conditions on what is there.
             self.facts.sharded.truncate(uses);

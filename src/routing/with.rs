@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use crate::routing::analyze::{Analyzer, Output, OutputColumn};
 use crate::routing::region::{RegionId, ValueSet};
 use crate::routing::scope::{Assumed, Common, Layer, Scope};
+use crate::routing::written::{ReturnedUse, WrittenTable};
 use crate::sql::ast::{Body, CommonTable, Query, Statement, With};
 
 impl Analyzer<'_> {
@@ -23,7 +24,7 @@ impl Analyzer<'_> {
         let (scope, region) = at;
         let Some((table, rest)) = tables.split_first() else { return then(self, scope) };
         let writes = !matches!(table.statement, Statement::Query(_));
-        let returned = writes.then(|| self.nested_statement(&table.statement, scope, region));
+        let returned = writes.then(|| self.written(&table.statement, scope, region));
         let common = Common { table, recursive, returned, uses: Cell::new(0), itself: RefCell::new(None) };
         let inner = Scope { parent: Some(scope), layer: Layer::Common(&common) };
         self.with_rest(rest, recursive, (&inner, region), then);
@@ -31,6 +32,16 @@ impl Analyzer<'_> {
             let root = self.regions.region(None);
             self.expand(&common, &inner, root);
         }
+    }
+
+    /// A table that writes.
+    fn written(&mut self, statement: &Statement, scope: &Scope<'_>, region: RegionId) -> Output {
+        let (uses, returned) = (self.facts.sharded.len(), self.facts.returned.len());
+        let output = self.nested_statement(statement, scope, region);
+        let stored = self.facts.stored.take();
+        let (uses, returned) = (uses..self.facts.sharded.len(), returned..self.facts.returned.len());
+        self.facts.written.push(WrittenTable { uses, returned, stored });
+        output
     }
 
     /// The query of a WITH table, planned anew at each place that names it.
@@ -49,10 +60,14 @@ impl Analyzer<'_> {
     fn expanded(&mut self, common: &Common<'_>, defined: &Scope<'_>, region: RegionId) -> Output {
         if let Some(returned) = &common.returned {
             let mut output = returned.clone();
+            let mut key = None;
             for column in &mut output.columns {
+                let is_key = self.returned_keys.contains(&column.term);
                 column.term = self.regions.term(self.regions.family(column.term), region);
                 self.export(region, column.term, &column.sets, column.strict);
+                key = key.or(Some(column.term).filter(|_| is_key));
             }
+            self.facts.returned.push(ReturnedUse { key, region });
             return output;
         }
         let Statement::Query(query) = &common.table.statement else { return Output::default() };

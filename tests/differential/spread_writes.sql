@@ -203,3 +203,29 @@ select count(distinct made), count(distinct id), word from w_ids where word in (
 select count(distinct made) from w_ids where user_id between 11 and 14;
 --@ bind _ 41, _ 42, _ x
 insert into w_ids (user_id, word) values ($1, $3), ($2, $3) returning user_id, word;
+
+-- Tables of WITH that write, where each row stays with its key.
+create table w_live (user_id bigint not null, id int not null, v int, note text, primary key (user_id, id));
+create table w_old (user_id bigint not null, id int not null, v int, note text, primary key (user_id, id));
+create table w_sums (user_id bigint primary key, n int default 0, total bigint);
+insert into w_live select n % 13, n, n * 7 % 31, 'n' || n % 5 from generate_series(1, 120) n;
+insert into w_sums (user_id) select distinct user_id from w_live;
+with moved as (delete from w_live where v < 6 returning *) insert into w_old select * from moved;
+--@ any
+with moved as (delete from w_live where v in (7, 9) returning id, note, user_id as who) insert into w_old (note, user_id, id, v) select note || '!', who, id, 0 from moved where id > 10 returning user_id, id, note;
+with moved (a, b) as (delete from w_live l using w_sums s where s.user_id = l.user_id and l.v = 11 returning l.id, l.user_id) insert into w_old (user_id, id) select b, a from moved on conflict (user_id, id) do update set note = 'again';
+with changed as (update w_live set v = v + 100 where note = 'n1' returning user_id, v) update w_sums s set n = n + 1 from changed c where c.user_id = s.user_id;
+with gone as (delete from w_live where v > 120 returning user_id, v), added as (insert into w_old (user_id, id, v) select user_id, v + 1000, max(v) from gone group by user_id, v returning *) update w_sums set total = (select sum(a.v) from added a where a.user_id = w_sums.user_id) where exists (select 1 from gone g where g.user_id = w_sums.user_id);
+with few as (select user_id, min(id) as id from w_live group by user_id), moved as (delete from w_live l using few f where f.user_id = l.user_id and f.id = l.id returning l.*) insert into w_old select m.* from moved m join w_sums s on s.user_id = m.user_id where s.n is not null;
+with added as (insert into w_old (user_id, id, v) select user_id, id + 5000, v from w_live where v = 20 returning user_id, id) delete from w_live using added where added.user_id = w_live.user_id and w_live.id = added.id - 5000 returning w_live.id;
+--@ bind _ 25, int4 3
+with moved as (delete from w_live where v = $1 returning user_id, id) insert into w_old (user_id, id, v) select user_id, id, $2 from moved returning *;
+with moved as (delete from w_live where user_id = 4 returning *) insert into w_old select * from moved returning id;
+with moved as (delete from w_live where user_id in (1, 2, 3) and v < 15 returning *) insert into w_old select * from moved;
+begin;
+with moved as (delete from w_live returning *) insert into w_old select user_id, id + 9000, v, note from moved;
+select count(*) from w_live;
+rollback;
+--@ check w_live
+--@ check w_old
+--@ check w_sums

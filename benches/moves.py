@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """`make bench-moves`: what a move's copy and its guards cost, on this machine.
 
-Copy: a third shard is added to two. The time of each wave's state `copying` is compared with `COPY … TO STDOUT (FORMAT binary)` piped by psql into
+Copy: a third shard is added to two. The time from a wave's state `copying` to the end of its last chunk is compared with `COPY … TO STDOUT (FORMAT binary)` piped by psql into
 `COPY … FROM STDIN` of the same rows, between the same two servers, into a table with the same primary key; in turns.
+What is left of that state, the index on the bucket and ANALYZE, which no pipe makes, is told beside it.
 Guard: pgbench updates single rows of a table under a move, at the source itself; in turns with the guard's trigger disabled.
 
 Environment: BENCH_ROWS (1000000), BENCH_ROUNDS (3), BENCH_SECONDS (4) per turn of the guard, SHARDYARD (the program to use instead of building it).
@@ -40,6 +41,14 @@ begin
     return null;
 end $$;
 create trigger note_wave after update of state on shardyard.wave for each row execute function public.note_wave()"""
+WATCH_CHUNKS = """create function public.note_chunks() returns trigger language plpgsql as $$
+begin
+    if new.detail -> 'copying' ->> 'chunks_left' = '0' then
+        insert into public.wave_times values (new.wave_id, 'copied', extract(epoch from clock_timestamp()));
+    end if;
+    return null;
+end $$;
+create trigger note_chunks after insert or update on shardyard.wave_progress for each row execute function public.note_chunks()"""
 
 
 class Bench:
@@ -67,7 +76,7 @@ class Bench:
         for at, store in enumerate(self.stores):
             keys = f"generate_series(1::bigint, {self.rows}) n where shardyard.bucket(n) % {SHARDS} = {at}"
             sql(store, f"insert into {TABLE} select n, n % 1000, repeat('x', 20 + (n % 80)::int) from {keys}", f"vacuum analyze {TABLE}", "checkpoint")
-        sql(self.catalog, *WATCH.split(";\n", 1)[:1], WATCH.split(";\n", 1)[1])
+        sql(self.catalog, *WATCH.split(";\n", 1)[:1], WATCH.split(";\n", 1)[1], WATCH_CHUNKS)
 
     def new_database(self, name):
         sql(target_of(self.extra_dsn), f"create database {name}")
@@ -80,14 +89,15 @@ class Bench:
         target = target_of(dsn)
         self.run("shard", "add", name, "--primary", dsn, "--wait", "--finalize")
         found = []
-        for line in sql(self.catalog, f"""select w.id, w.source_id, c.at - a.at, p.at - c.at from shardyard.wave w
+        for line in sql(self.catalog, f"""select w.id, w.source_id, c.at - a.at, d.at - c.at, p.at - d.at from shardyard.wave w
                 join public.wave_times a on a.wave = w.id and a.state = 'arming' join public.wave_times c on c.wave = w.id and c.state = 'copying'
+                join (select wave, min(at) as at from public.wave_times where state = 'copied' group by wave) d on d.wave = w.id
                 join (select wave, min(at) as at from public.wave_times where state = 'catching up' group by wave) p on p.wave = w.id
                 where w.move_id = (select max(id) from shardyard.move) order by 1""").splitlines():
-            wave, source, armed, copied = line.split("|")
+            wave, source, armed, copied, indexed = line.split("|")
             buckets = sql(self.catalog, f"select string_agg(bucket::text, ',') from shardyard.wave_bucket where wave_id = {wave}")
             rows, piped = self.pipe(self.stores[int(source)], target, buckets)
-            found.append({"wave": int(wave), "rows": rows, "armed_s": float(armed), "copied_s": float(copied), "piped_s": piped})
+            found.append({"wave": int(wave), "rows": rows, "armed_s": float(armed), "copied_s": float(copied), "indexed_s": float(indexed), "piped_s": piped})
         self.run("shard", "remove", name, "--wait", "--finalize")
         sql(target_of(self.extra_dsn), f"drop database {name} with (force)")
         return found
@@ -155,15 +165,16 @@ def measure(bench):
             waves.append(wave)
             move, pipe = wave["rows"] / wave["copied_s"], wave["rows"] / wave["piped_s"]
             print(f"moves: {wave['rows']} rows: {move:,.0f} a second by the move, {pipe:,.0f} through the pipe: {move / pipe:.2f} "
-                  f"(armed in {wave['armed_s']:.2f} s, copied in {wave['copied_s']:.2f} s, piped in {wave['piped_s']:.2f} s)", flush=True)
+                  f"(armed in {wave['armed_s']:.2f} s, copied in {wave['copied_s']:.2f} s, indexed and analyzed in {wave['indexed_s']:.2f} s, piped in {wave['piped_s']:.2f} s)", flush=True)
     ratio = statistics.median(wave["piped_s"] / wave["copied_s"] for wave in waves)
+    whole = statistics.median(wave["piped_s"] / (wave["copied_s"] + wave["indexed_s"]) for wave in waves)
     unguarded, guarded = bench.guard()
     cost = 1 - guarded / unguarded
-    print(f"moves: copy at {ratio:.2f} of the pipe (promised {COPY_LEAST}); "
+    print(f"moves: copy at {ratio:.2f} of the pipe (promised {COPY_LEAST}), {whole:.2f} with index and ANALYZE; "
           f"updates of a table under a move: {guarded:,.0f} a second, {unguarded:,.0f} without the guard: {cost:.0%} less (promised {GUARD_MOST:.0%})")
     results = ROOT / "bench-results"
     results.mkdir(exist_ok=True)
-    told = {"waves": waves, "copy_ratio": ratio, "guarded_tps": guarded, "unguarded_tps": unguarded, "guard_cost": cost}
+    told = {"waves": waves, "copy_ratio": ratio, "copy_ratio_with_index": whole, "guarded_tps": guarded, "unguarded_tps": unguarded, "guard_cost": cost}
     (results / "moves.json").write_text(json.dumps(told, indent=2) + "\n")
     return ratio >= COPY_LEAST and cost <= GUARD_MOST
 

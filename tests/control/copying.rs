@@ -21,7 +21,7 @@ pub(crate) fn copies_run_at_once(_: &Fixture) -> Result<()> {
         site.add("wider", &["--finalize", "--copy-jobs", "2"]).await?;
         let file = site.reached("copy.target-commits")?;
         let target = connect(&site.dsn("wider")?).await?;
-        wait_for_marks(&target).await?;
+        wait_for_pairs(&target).await?;
         nothing_slows_the_copy(&target).await?;
         strangers_are_refused(site, &target).await?;
         std::fs::remove_file(file)?;
@@ -31,10 +31,11 @@ pub(crate) fn copies_run_at_once(_: &Fixture) -> Result<()> {
     }))
 }
 
-/// Of parts that are through, beside the one that stands still.
-async fn wait_for_marks(target: &Client) -> Result<()> {
+/// Over connections of their own; one stands still.
+async fn wait_for_pairs(target: &Client) -> Result<()> {
+    let select = "select count(*) from pg_stat_activity where datname = current_database() and application_name like 'shardyard worker%'";
     let deadline = Instant::now() + PATIENCE;
-    while target.query_one("select count(*) from shardyard.wave_mark", &[]).await?.get::<_, i64>(0) == 0 {
+    while target.query_one(select, &[]).await?.get::<_, i64>(0) < 2 {
         ensure!(Instant::now() < deadline, "nothing is copied beside the part that stands still");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -188,22 +188,23 @@ fn take(
         let body = message.get(HEADER_BYTES..).unwrap_or_default();
         match frame.tag {
             b'T' if own => {
+                // Before the merge has a say: if it gives up, the server's other replies are still to be told apart.
+                if part.server.expected.front().is_some_and(|front| front.reply == Reply::Describe) {
+                    part.server.expected.pop_front();
+                }
                 let first = !merger.is_described();
                 merger.describe(body)?;
                 if first && sink == Sink::Described {
                     merger.description(out);
                 }
-                if part.server.expected.front().is_some_and(|front| front.reply == Reply::Describe) {
-                    part.server.expected.pop_front();
-                }
             }
             b'E' => return Err(fail(at, part.server, body)),
             b'N' => out.extend_from_slice(&message),
             tag => {
+                judge(part.server, tag, body).ok_or(ScatterError::Lost(at, RelayError::Protocol(char::from(tag))))?;
                 if own && matches!(tag, b'C' | b'I') {
                     merger.end(at, out)?;
                 }
-                judge(part.server, tag, body).ok_or(ScatterError::Lost(at, RelayError::Protocol(char::from(tag))))?;
             }
         }
     }

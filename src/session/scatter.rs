@@ -235,8 +235,7 @@ impl Session {
         let outcome = match outcome {
             Ok(done) => Ok(Some(kept_aside(done, &merger, (&asked, reading.shards)))),
             Err(ScatterError::Merge(MergeError::Unmergeable(_))) => {
-                self.end_others(self.transaction.is_open() || self.batch.open).await;
-                Ok(None)
+                self.end_others(self.transaction.is_open() || self.batch.open).await.map(|()| None)
             }
             Err(error) => Err(self.fail_scatter(error, &places).await),
         };
@@ -335,26 +334,33 @@ impl Session {
                     .hint("Execute the portal without a row limit, or raise session.kept_bytes_max in proxy.toml."),
             ),
         };
-        self.end_others(false).await;
+        // What they say of being cancelled is nobody's.
+        let _ = self.end_others(false).await;
         failure
     }
 
-    /// Ends what servers still do for a statement that is over. `gently`: they finish it, so that their transactions go on.
-    async fn end_others(&mut self, gently: bool) {
+    /// Ends what servers still do for a statement that is over. `gently`: they finish it, so that their transactions go on; an error of
+    /// theirs is then the statement's.
+    async fn end_others(&mut self, gently: bool) -> Result<(), Failure> {
+        let mut ended = Ok(());
         if self.links.iter().all(|link| link.server.expected.is_empty()) {
-            return;
+            return ended;
         }
         if !gently {
             self.cancel.slot.cancel().await;
         }
         for at in (0..self.links.len()).rev() {
             if self.links.get(at).is_some_and(|link| !link.server.expected.is_empty()) {
-                let failed = self.drain_link(at).await.is_err();
-                if let Some(link) = self.links.get_mut(at).filter(|link| failed && link.unsynced) {
+                let drained = self.drain_link(at).await;
+                if let Some(link) = self.links.get_mut(at).filter(|link| drained.is_err() && link.unsynced) {
                     link.broken = true;
+                }
+                if gently && ended.is_ok() {
+                    ended = drained;
                 }
             }
         }
+        ended
     }
 }
 

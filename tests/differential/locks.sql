@@ -85,6 +85,14 @@ update k_queue set state = 'lost' where id in (select id / 0 as q from k_queue o
 rollback to s;
 select state, count(*) from k_queue group by state order by 1 nulls last;
 commit;
+-- Rows that the proxy finds it cannot merge when they have come, in a transaction that has written: PostgreSQL merges them, and the transaction goes on.
+begin;
+set local datestyle = 'German';
+update k_queue set tries = tries + 100 where user_id in (3, 4, 5);
+--@ bind int4 50
+select tries, due, user_id from k_queue where tries > $1 order by due, id;
+select sum(tries) from k_queue;
+commit;
 prepare k_take (text, int) as update k_queue set state = $1 where id in (select id from k_queue where state = 'new' order by urgency, id limit $2 for update skip locked) returning id;
 execute k_take ('prepared', 2);
 deallocate k_take;

@@ -24,7 +24,7 @@ from pathlib import Path
 import report
 from idle import measure_idle
 from measure import Load, run_cell
-from servers import BenchError, direct, shardyard, start_cluster, start_pgbouncer, start_relay, target_of
+from servers import BenchError, as_user, direct, shardyard, start_cluster, start_pgbouncer, start_relay, target_of
 
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = "bench_accounts"
@@ -74,10 +74,12 @@ def select(key):
 def start(plan, programs, folder, stack):
     """The systems, all before the same servers."""
     stores, dsn = start_cluster(folder, programs["shardyard"], plan["shards"], stack)
+    # All log in as the application, so that the servers do the same for all.
+    own = [as_user(store, dsn) for store in stores]
     starters = {
-        "direct": lambda: direct(stores),
-        "relay": lambda: start_relay(folder, programs["relay"], stores, stack),
-        "pgbouncer": lambda: start_pgbouncer(folder, stores, stack),
+        "direct": lambda: direct(own),
+        "relay": lambda: start_relay(folder, programs["relay"], own, stack),
+        "pgbouncer": lambda: start_pgbouncer(folder, own, stack),
         "shardyard": lambda: shardyard(dsn, plan["shards"]),
     }
     systems = {}
@@ -115,6 +117,8 @@ def load(proxy, stores, rows, folder):
         keys.append([int(key) for key in sql(store, f"SELECT user_id FROM {TABLE} ORDER BY hashint8(user_id) LIMIT {KEYS}").split()])
     if sum(held) < rows:
         raise BenchError(f"{sum(held)} rows on the servers instead of {rows}")
+        # The load went through one of the systems: all begin with new server connections.
+        sql(store, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{proxy.user}'")
     print(f"bench: the servers hold {' + '.join(map(str, held))} rows", flush=True)
     return keys
 
@@ -172,6 +176,8 @@ def run(plan, folder, stack):
     keys = load(proxy, stores, plan["rows"], folder)
     for system in systems.values():
         check_answers(system, keys)
+    cells = measure(plan, systems, write_scripts(plan["rows"], keys, folder), folder)
+    # Last, for what thousands of clients leave behind in a process.
     idle = {}
     for name in ("pgbouncer", "shardyard"):
         if name in systems and plan["idle"]:
@@ -179,7 +185,6 @@ def run(plan, folder, stack):
             for cell in measure_idle(system, plan["idle"], lambda key: select(keys[0][key % len(keys[0])])):
                 idle[(cell.pop("clients"), name)] = cell
             print(f"bench: idle clients of {name} measured", flush=True)
-    cells = measure(plan, systems, write_scripts(plan["rows"], keys, folder), folder)
     print()
     report.print_traffic(cells)
     report.print_idle(idle)

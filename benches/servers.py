@@ -59,6 +59,13 @@ def target_of(dsn):
     return Target(parts.hostname, parts.port, parts.username, parts.password or "", {"simple": parts.path.lstrip("/")})
 
 
+def as_user(dsn, other):
+    """The server and database of one DSN, as the user of another."""
+    login = urllib.parse.urlsplit(other).netloc.rpartition("@")[0]
+    parts = urllib.parse.urlsplit(dsn)
+    return urllib.parse.urlunsplit(parts._replace(netloc=f"{login}@{parts.netloc.rpartition('@')[2]}"))
+
+
 def server_user():
     """The user to run servers as: PostgreSQL refuses root."""
     if os.geteuid() != 0:

@@ -85,6 +85,7 @@ pub struct ServerConnection {
     pub opened_at: Instant,
     /// When the connection should be replaced.
     pub expires_at: Instant,
+    /// To within the pools' sweeps.
     pub idle_since: Instant,
 }
 

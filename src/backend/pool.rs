@@ -93,7 +93,7 @@ pub struct Pool {
     quarantine: Quarantine,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     /// The most recently used last: it is taken first, so that the others can age and close.
     #[expect(clippy::vec_box, reason = "a connection is large and goes from hand to hand in its box")]
@@ -101,6 +101,8 @@ struct State {
     /// Idle, checked out and being opened.
     open: usize,
     waiters: VecDeque<oneshot::Sender<Grant>>,
+    /// The clock of the idle connections, which is not asked for each statement.
+    swept_at: Instant,
 }
 
 #[derive(Debug)]
@@ -126,7 +128,8 @@ impl Pool {
     #[must_use]
     pub fn new(login: Login, options: PoolOptions, quarantine: Quarantine) -> Arc<Self> {
         let closed = AtomicBool::new(false);
-        Arc::new(Self { login, options, state: Mutex::default(), busy: AtomicUsize::new(0), closed, quarantine })
+        let state = Mutex::new(State { idle: Vec::new(), open: 0, waiters: VecDeque::new(), swept_at: Instant::now() });
+        Arc::new(Self { login, options, state, busy: AtomicUsize::new(0), closed, quarantine })
     }
 
     #[must_use]
@@ -248,6 +251,7 @@ impl Pool {
         let now = Instant::now();
         let mut closed = Vec::new();
         let mut state = self.state.lock();
+        state.swept_at = now;
         let mut at = 0;
         while at < state.idle.len() {
             let connection = &state.idle[at];
@@ -280,8 +284,14 @@ impl Pool {
     fn put_back(self: &Arc<Self>, mut checkout: Checkout) {
         loop {
             let mut state = self.state.lock();
+            if checkout.expires_at <= state.swept_at {
+                // Its place is freed without the lock.
+                drop(state);
+                return;
+            }
             let Some(waiter) = state.waiters.pop_front() else {
-                if let Some(connection) = checkout.connection.take() {
+                if let Some(mut connection) = checkout.connection.take() {
+                    connection.idle_since = state.swept_at;
                     state.idle.push(connection);
                     drop(state);
                     checkout.place.dissolve();
@@ -346,16 +356,11 @@ impl Drop for Place {
 
 impl Checkout {
     /// Gives the connection back: to the pool if it is clean and not too old, else it is closed.
-    pub fn release(mut self) {
-        let now = Instant::now();
+    pub fn release(self) {
         let Some(pool) = self.place.pool.clone() else { return };
-        match &mut self.connection {
-            Some(connection) if connection.is_clean() && now < connection.expires_at && pool.is_present(connection) => {
-                connection.idle_since = now;
-            }
-            _ => return,
+        if self.connection.as_ref().is_some_and(|connection| connection.is_clean() && pool.is_present(connection)) {
+            pool.put_back(self);
         }
-        pool.put_back(self);
     }
 
     /// To be told before the session rests, of a connection that it will not use any more and that is dropped later.

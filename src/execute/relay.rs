@@ -159,7 +159,7 @@ pub async fn relay(
     let mut outcome = Outcome::default();
     loop {
         outcome.told = client.replied;
-        let ended = scan(&mut client.output, server, &mut outcome, names)?;
+        let ended = !is_waiting(server) && scan(&mut client.output, server, &mut outcome, names)?;
         if outcome.stale || outcome.closed {
             // Our own ParseComplete.
             client.output.clear();
@@ -281,6 +281,9 @@ pub(super) fn scan(
             ended = true;
             break;
         }
+        if server.relaying_bytes == 0 {
+            position = skim(server, position, outcome);
+        }
         let available = server.input.len() - position;
         if server.relaying_bytes > 0 {
             let taken = server.relaying_bytes.min(available);
@@ -302,8 +305,6 @@ pub(super) fn scan(
             break;
         };
         let verdict = match frame.tag {
-            // The common case: a row for the client.
-            b'D' if server.expected.front().is_some_and(|expected| expected.forward) => Verdict::Forward,
             b'E' => fail(body, server.lock_bound, &mut server.expected, outcome, names)?,
             tag => judge((tag, body), &mut server.expected, &mut server.status, &mut server.parameters, outcome)?,
         };
@@ -331,6 +332,31 @@ pub(super) fn scan(
     outcome.forget_statements(server);
     hand_over(sink, &mut server.input, &mut position);
     Ok(ended)
+}
+
+/// Whether nothing can be done before something arrives.
+fn is_waiting(server: &ServerConnection) -> bool {
+    server.input.is_empty() && server.expected.front().is_some_and(|front| !matches!(front.reply, Reply::Own(_)))
+}
+
+/// The common case, rows for the client: the place of the first message that is something else, or not there as a whole.
+fn skim(server: &ServerConnection, mut position: usize, outcome: &mut Outcome) -> usize {
+    let front = server.expected.front().filter(|front| front.forward);
+    let Some(Expected { reply: reply @ (Reply::Query | Reply::Execute), .. }) = front else { return position };
+    let is_query = *reply == Reply::Query;
+    while let Some(rest) = server.input.get(position..)
+        && let Ok(Some(frame)) = frame::peek(rest)
+        && let Some(body) = rest.get(frame::HEADER_BYTES..frame.bytes)
+    {
+        match frame.tag {
+            b'D' => {}
+            b'T' if is_query => {}
+            b'C' if is_query => outcome.rolled_back = body == b"ROLLBACK\0",
+            _ => break,
+        }
+        position += frame.bytes;
+    }
+    position
 }
 
 /// Moves the first `position` bytes to the client's buffer.

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 
@@ -12,6 +13,8 @@ use tokio_rustls::TlsStream;
 
 /// Bytes that one read may add to a buffer: more than most statements and replies, small enough for thousands of clients.
 const READ_BYTES: usize = 8 * 1024;
+/// Memory that is taken when a read has brought so much that more is to be expected.
+const LONG_READ_BYTES: usize = 4 * READ_BYTES;
 
 /// A connection to a client or a server.
 #[derive(Debug)]
@@ -41,41 +44,28 @@ impl Stream {
 
     /// The poll form of [`Stream::read_some`].
     pub fn poll_read_some(&mut self, context: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
-        // Readiness first, memory second. Then `read_buf`, not `try_read`: after a short read it knows that nothing is left,
-        // where `try_read` asks the kernel once more.
-        match self {
-            Self::Tcp(stream) => {
-                ready!(stream.poll_read_ready(context))?;
-                buffer.reserve(READ_BYTES);
-                pin!(stream.read_buf(buffer)).poll(context)
-            }
-            Self::Unix(stream) => {
-                ready!(stream.poll_read_ready(context))?;
-                buffer.reserve(READ_BYTES);
-                pin!(stream.read_buf(buffer)).poll(context)
-            }
-            Self::Tls(stream) => {
-                buffer.reserve(READ_BYTES);
-                pin!(stream.read_buf(buffer)).poll(context)
-            }
-            Self::Closed => Poll::Ready(Ok(0)),
+        if buffer.capacity() - buffer.len() >= READ_BYTES {
+            return pin!(self.read_buf(buffer)).poll(context);
         }
+        // What most reads bring is short: memory that all connections share takes it first.
+        let mut scratch = [const { MaybeUninit::uninit() }; READ_BYTES];
+        let mut read = ReadBuf::uninit(&mut scratch);
+        ready!(Pin::new(&mut *self).poll_read(context, &mut read))?;
+        if read.remaining() == 0 {
+            buffer.reserve(LONG_READ_BYTES);
+        }
+        buffer.extend_from_slice(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
     }
 
     /// Whether nothing has arrived: an idle server connection that is not quiet was closed, or says something nobody asked for.
     pub fn is_quiet(&mut self) -> bool {
         let mut byte = [0_u8; 1];
-        let mut context = Context::from_waker(Waker::noop());
         let outcome = match self {
-            Self::Tcp(stream) => match stream.poll_read_ready(&mut context) {
-                Poll::Pending => return true,
-                Poll::Ready(_) => stream.try_read(&mut byte),
-            },
-            Self::Unix(stream) => match stream.poll_read_ready(&mut context) {
-                Poll::Pending => return true,
-                Poll::Ready(_) => stream.try_read(&mut byte),
-            },
+            Self::Tcp(stream) => stream.try_read(&mut byte),
+            Self::Unix(stream) => stream.try_read(&mut byte),
             Self::Tls(stream) => {
+                let mut context = Context::from_waker(Waker::noop());
                 let mut buffer = ReadBuf::new(&mut byte);
                 return Pin::new(stream).poll_read(&mut context, &mut buffer).is_pending();
             }
@@ -166,5 +156,16 @@ impl Stream {
     #[must_use]
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Closed => Poll::Ready(Ok(())),
+        }
     }
 }

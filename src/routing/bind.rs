@@ -5,6 +5,7 @@ use crate::routing::refusal::Refusal;
 use crate::routing::route::{Route, Values};
 use crate::routing::value::{Constant, Keys, NoKeys, Value, Wanted};
 use crate::topology::hash::bucket;
+use crate::topology::key::KeyText;
 use crate::topology::{ShardId, ShardMap};
 
 impl Bound {
@@ -41,7 +42,17 @@ impl Bound {
 impl Binding {
     /// The shard of this table's keys, `None` if there are none.
     pub(crate) fn shard(&self, values: &Values<'_>, map: &ShardMap) -> Result<Option<ShardId>, Refusal> {
-        match self.shards(values, map)?.as_slice() {
+        if let [set] = self.sets.as_slice()
+            && let [value] = set.as_slice()
+            && let Some(key) = value.written(self.key_type, values)
+        {
+            return Ok(Some(map.owner(bucket(key, map.buckets()))));
+        }
+        let keys = self.keys(values)?;
+        if let [one] = keys.as_slice() {
+            return Ok(Some(map.owner(bucket(one, map.buckets()))));
+        }
+        match owners(&keys, map).as_slice() {
             [] => Ok(None),
             [one] => Ok(Some(*one)),
             several => Err(Refusal::several_shards(&self.table, &self.key_column, several.len())),
@@ -59,10 +70,7 @@ impl Binding {
 
     /// The shards of this table's keys, in the map's order.
     pub(crate) fn shards(&self, values: &Values<'_>, map: &ShardMap) -> Result<Vec<ShardId>, Refusal> {
-        let mut shards: Vec<ShardId> = self.keys(values)?.iter().map(|key| map.owner(bucket(key, map.buckets()))).collect();
-        shards.sort_unstable();
-        shards.dedup();
-        Ok(shards)
+        Ok(owners(&self.keys(values)?, map))
     }
 
     /// The keys that every set allows.
@@ -98,6 +106,13 @@ impl Binding {
         }
         Ok(keys)
     }
+}
+
+fn owners(keys: &[KeyText], map: &ShardMap) -> Vec<ShardId> {
+    let mut shards: Vec<ShardId> = keys.iter().map(|key| map.owner(bucket(key, map.buckets()))).collect();
+    shards.sort_unstable();
+    shards.dedup();
+    shards
 }
 
 fn is_null(constant: Constant, values: &Values<'_>) -> bool {

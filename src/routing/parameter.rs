@@ -52,6 +52,13 @@ impl<'a> Bound<'a> {
     }
 }
 
+/// The text of a parameter that is a number wherever it is made of few digits.
+#[inline]
+pub(crate) fn digits_of<'a>(number: usize, parameters: &ParameterValues<'a>) -> Option<&'a [u8]> {
+    let bound = Bound::of(number, parameters).ok().filter(|bound| !bound.binary)?;
+    matches!(bound.oid, 0 | oid::UNKNOWN | oid::INT8).then_some(bound.bytes).flatten()
+}
+
 /// Parameter `number` as a typed value; where its type is open, the cast's or the key column's counts, unless it is `shared` with another use.
 pub(crate) fn typed<'a>(
     (number, shared): (usize, bool),

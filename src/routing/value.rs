@@ -131,6 +131,22 @@ impl Value {
         wanted.push(cast(typed, self.cast), values, keys)
     }
 
+    /// The key where it stands as its own canonical text: a short decimal number, as most keys are.
+    #[inline]
+    pub(crate) fn written<'a>(self, key_type: KeyType, values: &Values<'a>) -> Option<&'a [u8]> {
+        if self.many || self.negative || self.cast.is_some() {
+            return None;
+        }
+        let text = match self.of {
+            Constant::Null => return None,
+            Constant::Literal(index) => {
+                values.literals.get(index).filter(|literal| literal.kind == LiteralKind::Integer)?.source(values.text)
+            }
+            Constant::Parameter(number) => parameter::digits_of(number, &values.parameters)?,
+        };
+        key_type.is_canonical(text).then_some(text)
+    }
+
     fn literal<'a>(self, index: usize, values: &Values<'a>) -> Typed<'a> {
         const UNREADABLE: Typed<'static> = Typed::Unproven("the literal is written in a way the proxy does not read");
         let Some(literal) = values.literals.get(index) else { return UNREADABLE };
@@ -205,16 +221,16 @@ impl Wanted {
 
 /// A number as it is written.
 fn number(text: &[u8], negative: bool) -> Typed<'static> {
-    let mut signed = Vec::with_capacity(text.len() + 1);
+    let mut signed = SmallVec::<[u8; 32]>::new();
     if negative {
         signed.push(b'-');
+        signed.extend_from_slice(text);
     }
-    signed.extend_from_slice(text);
-    match (parse_integer(&signed), Decimal::parse(&signed)) {
-        (Some(number), _) => Typed::Integer(number),
-        (None, Some(decimal)) => Typed::Decimal(decimal),
-        // A hexadecimal number beyond 64 bits.
-        (None, None) => Typed::Unproven("the number is too large"),
+    let text = if negative { &signed } else { text };
+    match parse_integer(text) {
+        Some(number) => Typed::Integer(number),
+        // None of it: a hexadecimal number beyond 64 bits.
+        None => Decimal::parse(text).map_or(Typed::Unproven("the number is too large"), Typed::Decimal),
     }
 }
 

@@ -1,5 +1,7 @@
 //! PostgreSQL's lexical rules: bytes to tokens, as `scan.l` of PostgreSQL 16 and later reads them.
 
+use std::ops::Range;
+
 use crate::sql::literal::LiteralKind;
 use crate::sql::template::ScanError;
 
@@ -57,9 +59,8 @@ impl<'a> Lexer<'a> {
     /// What PostgreSQL's lexer refuses, or its grammar refuses wherever it stands.
     #[inline]
     pub fn next_token(&mut self) -> Result<Option<Token>, ScanError> {
-        self.skip_gap()?;
+        let Some(first) = self.skip_gap()? else { return Ok(None) };
         let start = self.at;
-        let Some(&first) = self.text.get(start) else { return Ok(None) };
         let kind = match first {
             b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80.. => self.word(first)?,
             b'0'..=b'9' => TokenKind::Literal(self.number()?),
@@ -85,22 +86,59 @@ impl<'a> Lexer<'a> {
         Ok(Some(Token { kind, start: offset(start)?, end: offset(self.at)? }))
     }
 
+    /// Behind a token: steps over words, marks and operators with single blanks between them, which are most of a statement, up to whatever
+    /// needs a closer look: a literal, a parameter, a quoted name, a comment, a semicolon, `set_config`. Counts the parentheses; answers the
+    /// end of the last token.
+    pub fn skim(&mut self, parentheses: &mut u32) -> usize {
+        let mut at = self.at;
+        while let Some(&byte) = self.text.get(at) {
+            let start = at;
+            at += 1;
+            match Class::of(byte) {
+                Class::Letter => {
+                    while self.text.get(at).is_some_and(|byte| is_word(*byte)) {
+                        at += 1;
+                    }
+                    let prefix = matches!(self.text.get(at), Some(b'\'' | b'"' | b'&'));
+                    if prefix || (byte | 0x20 == b's' && self.is_set_config(start..at)) {
+                        break;
+                    }
+                }
+                Class::Mark => match byte {
+                    b'(' => *parentheses += 1,
+                    b')' => *parentheses = parentheses.saturating_sub(1),
+                    b'.' if matches!(self.text.get(at), Some(b'.' | b'0'..=b'9')) => break,
+                    _ => {}
+                },
+                Class::Blank if start == self.at => continue,
+                Class::Blank | Class::Other => break,
+            }
+            self.at = at;
+        }
+        self.at
+    }
+
+    fn is_set_config(&self, word: Range<usize>) -> bool {
+        self.text.get(word).is_some_and(|word| word.eq_ignore_ascii_case(b"set_config"))
+    }
+
     #[inline]
     fn peek(&self, ahead: usize) -> u8 {
         self.text.get(self.at + ahead).copied().unwrap_or(0)
     }
 
-    /// Skips blanks and comments.
+    /// Skips blanks and comments; the byte behind them.
     #[inline]
-    fn skip_gap(&mut self) -> Result<(), ScanError> {
-        loop {
-            match self.peek(0) {
+    fn skip_gap(&mut self) -> Result<Option<u8>, ScanError> {
+        while let Some(&byte) = self.text.get(self.at) {
+            match byte {
                 b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => self.at += 1,
                 b'-' if self.peek(1) == b'-' => self.line_comment(),
                 b'/' if self.peek(1) == b'*' => self.block_comment()?,
-                _ => return Ok(()),
+                _ => return Ok(Some(byte)),
             }
         }
+        Ok(None)
     }
 
     fn line_comment(&mut self) {
@@ -137,8 +175,10 @@ impl<'a> Lexer<'a> {
         {
             return Ok(kind);
         }
-        let rest = self.text.get(self.at..).unwrap_or_default();
-        self.at += rest.iter().position(|byte| !is_word(*byte)).unwrap_or(rest.len());
+        self.at += 1;
+        while self.text.get(self.at).is_some_and(|byte| is_word(*byte)) {
+            self.at += 1;
+        }
         Ok(TokenKind::Word)
     }
 
@@ -332,7 +372,52 @@ impl<'a> Lexer<'a> {
 #[inline]
 #[must_use]
 pub fn is_word(byte: u8) -> bool {
-    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'$' | 0x80..)
+    WORD.get(usize::from(byte)).copied().unwrap_or(false)
+}
+
+#[expect(clippy::indexing_slicing, reason = "the loop ends with the table")]
+static WORD: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = matches!(byte as u8, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'$' | 0x80..);
+        byte += 1;
+    }
+    table
+};
+
+/// What a byte behind a token is to [`Lexer::skim`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    /// A word begins.
+    Letter,
+    /// A mark or a character of operators that begins nothing else.
+    Mark,
+    Blank,
+    Other,
+}
+
+#[expect(clippy::indexing_slicing, reason = "the loop ends with the table")]
+static CLASSES: [Class; 256] = {
+    let mut table = [Class::Other; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = match byte as u8 {
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' | 0x80.. => Class::Letter,
+            b'(' | b')' | b'[' | b']' | b',' | b'.' => Class::Mark,
+            b'+' | b'*' | b'<' | b'>' | b'=' | b'~' | b'!' | b'@' | b'#' | b'%' | b'^' | b'|' | b'?' => Class::Mark,
+            b' ' => Class::Blank,
+            _ => Class::Other,
+        };
+        byte += 1;
+    }
+    table
+};
+
+impl Class {
+    fn of(byte: u8) -> Self {
+        CLASSES.get(usize::from(byte)).copied().unwrap_or(Self::Other)
+    }
 }
 
 fn is_word_start(byte: u8) -> bool {

@@ -50,6 +50,7 @@ impl Scan {
         let mut lexer = Lexer::new(text, standard_conforming_strings);
         let mut splitter = Splitter::default();
         let mut shape = Shape::Unknown;
+        let mut copying = Copying { text, run: 0..0, begun: false };
         let mut end = 0;
         while let Some(token) = lexer.next_token()? {
             let start = token.start as usize;
@@ -64,12 +65,16 @@ impl Scan {
             }
             splitter.see(text, token);
             if shape != Shape::Kept {
-                self.gap(text, end..start, token, shape == Shape::Unknown);
-                let word = self.push(text, token);
-                shape = shape.after(self.template.get(word..).unwrap_or_default());
+                copying.token(&mut self.template, end..start, token);
+                shape = shape.after(text.get(start..token.end as usize).unwrap_or_default());
             }
             end = token.end as usize;
+            if shape == Shape::Folded && splitter.is_done() {
+                end = lexer.skim(&mut splitter.parentheses);
+                copying.run.end = end;
+            }
         }
+        copying.flush(&mut self.template, copying.run.end);
         splitter.close(end, &mut self.statements);
         if shape == Shape::Kept || self.statements.len() > 1 {
             self.keep(text);
@@ -101,37 +106,70 @@ impl Scan {
         self.standard_conforming_strings
     }
 
-    /// Writes what stood between two tokens: nothing, a blank, or the text itself when it holds a routing hint.
-    #[inline]
-    fn gap(&mut self, text: &[u8], gap: Range<usize>, token: Token, first: bool) {
-        if gap.is_empty() {
-            return;
-        }
-        if gap.len() >= HINT.len() && memchr::memmem::find(text.get(gap.clone()).unwrap_or_default(), HINT).is_some() {
-            self.template.extend_from_slice(text.get(gap).unwrap_or_default());
-        } else if !first && token.kind != TokenKind::Mark(b';') {
-            self.template.push(b' ');
-        }
-    }
-
-    /// Writes one token; answers where it begins in the template.
-    #[inline]
-    fn push(&mut self, text: &[u8], token: Token) -> usize {
-        let at = self.template.len();
-        let bytes = text.get(token.start as usize..token.end as usize).unwrap_or_default();
-        match token.kind {
-            TokenKind::Word => self.template.extend(bytes.iter().map(u8::to_ascii_lowercase)),
-            TokenKind::Literal(kind) => self.template.push(marker(kind)),
-            _ => self.template.extend_from_slice(bytes),
-        }
-        at
-    }
-
     /// Keeps the text as the template, behind a zero byte, which no other template has.
     fn keep(&mut self, text: &[u8]) {
         self.template.clear();
         self.template.push(0);
         self.template.extend_from_slice(text.trim_ascii_end());
+    }
+}
+
+/// From a statement's text to its template.
+struct Copying<'a> {
+    text: &'a [u8],
+    /// What the template takes as it is, but for the case of letters, and has not got yet.
+    run: Range<usize>,
+    begun: bool,
+}
+
+impl Copying<'_> {
+    /// Writes one token and the gap before it.
+    #[inline]
+    fn token(&mut self, template: &mut Vec<u8>, gap: Range<usize>, token: Token) {
+        let (start, end) = (token.start as usize, token.end as usize);
+        let blank = self.begun && token.kind != TokenKind::Mark(b';');
+        let joins = gap.is_empty() || (blank && gap.len() == 1 && self.text.get(gap.start) == Some(&b' '));
+        if !joins || self.run.end != gap.start {
+            self.flush(template, self.run.end);
+            self.gap(template, gap, blank);
+            self.run = start..start;
+        }
+        self.begun = true;
+        match token.kind {
+            TokenKind::Literal(kind) => {
+                self.flush(template, start);
+                template.push(marker(kind));
+            }
+            TokenKind::Quoted | TokenKind::UnicodeQuoted => {
+                self.flush(template, start);
+                template.extend_from_slice(self.text.get(start..end).unwrap_or_default());
+            }
+            _ => {
+                self.run.end = end;
+                return;
+            }
+        }
+        self.run = end..end;
+    }
+
+    /// Writes the run up to `end`.
+    fn flush(&self, template: &mut Vec<u8>, end: usize) {
+        let at = template.len();
+        template.extend_from_slice(self.text.get(self.run.start..end).unwrap_or_default());
+        template.get_mut(at..).unwrap_or_default().make_ascii_lowercase();
+    }
+
+    /// Writes what stood between two tokens: nothing, a blank, or the text itself when it holds a routing hint.
+    fn gap(&self, template: &mut Vec<u8>, gap: Range<usize>, blank: bool) {
+        if gap.is_empty() {
+            return;
+        }
+        let text = self.text.get(gap).unwrap_or_default();
+        if text.len() >= HINT.len() && memchr::memmem::find(text, HINT).is_some() {
+            template.extend_from_slice(text);
+        } else if blank {
+            template.push(b' ');
+        }
     }
 }
 
@@ -147,21 +185,23 @@ enum Shape {
 }
 
 impl Shape {
+    /// Behind one more token.
     #[inline]
-    fn after(self, word: &[u8]) -> Self {
-        match self {
-            Self::Unknown => match word {
-                b"(" | b"select" | b"insert" | b"update" | b"delete" | b"with" | b"values" | b"table" | b"merge" => Self::Folded,
-                _ => Self::Kept,
-            },
+    fn after(self, token: &[u8]) -> Self {
+        match (self, token.first()) {
+            (Self::Unknown, _) => Self::of(token),
             // Its plan tells the session the setting's new value. The other spellings could be the function's name too.
-            Self::Folded
-                if word == b"set_config" || word.starts_with(b"\"set_config") || word.starts_with(b"u&\"") || word.starts_with(b"U&\"") =>
-            {
-                Self::Kept
-            }
-            other => other,
+            (Self::Folded, Some(b's' | b'S')) if token.eq_ignore_ascii_case(b"set_config") => Self::Kept,
+            (Self::Folded, Some(b'"')) if token.starts_with(b"\"set_config") => Self::Kept,
+            (Self::Folded, Some(b'u' | b'U')) if token.get(1..3) == Some(b"&\"") => Self::Kept,
+            (other, _) => other,
         }
+    }
+
+    /// By the statement's first token.
+    fn of(token: &[u8]) -> Self {
+        const FOLDED: [&[u8]; 9] = [b"(", b"select", b"insert", b"update", b"delete", b"with", b"values", b"table", b"merge"];
+        if FOLDED.iter().any(|word| token.eq_ignore_ascii_case(word)) { Self::Folded } else { Self::Kept }
     }
 }
 
@@ -192,6 +232,11 @@ struct Splitter {
 impl Splitter {
     fn ends(&self) -> bool {
         self.parentheses == 0 && self.bodies == 0
+    }
+
+    /// Whether no word of this statement can matter any more.
+    fn is_done(&self) -> bool {
+        self.words > 0 && !self.creates
     }
 
     fn close(&self, end: usize, statements: &mut Vec<Range<usize>>) {

@@ -47,6 +47,19 @@ impl KeyType {
         }
     }
 
+    /// Whether `text` is a number of this type in few digits, and their canonical text.
+    #[must_use]
+    pub fn is_canonical(self, text: &[u8]) -> bool {
+        let digits_max = match self {
+            Self::SmallInt => 4,
+            Self::Integer => 9,
+            Self::BigInt => 18,
+            _ => 0,
+        };
+        let zero = text.len() > 1 && text.starts_with(b"0");
+        !text.is_empty() && text.len() <= digits_max && !zero && text.iter().all(u8::is_ascii_digit)
+    }
+
     /// The canonical text of a number compared with or assigned to a column of this type.
     #[must_use]
     pub fn integer(self, number: i64) -> KeyValue {
@@ -105,19 +118,22 @@ impl KeyType {
 /// A number as text: decimal, no sign for zero and positive ones.
 #[must_use]
 pub fn integer_text(number: i64) -> KeyText {
-    let mut text = KeyText::new();
+    let mut digits = [0_u8; 20];
+    let mut at = digits.len();
     let mut rest = number.unsigned_abs();
-    loop {
-        text.push(b'0' + u8::try_from(rest % 10).unwrap_or(0));
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(rest % 10).unwrap_or(0);
         rest /= 10;
+        at -= 1;
         if rest == 0 {
             break;
         }
     }
+    let mut text = KeyText::new();
     if number < 0 {
         text.push(b'-');
     }
-    text.reverse();
+    text.extend_from_slice(digits.get(at..).unwrap_or_default());
     text
 }
 
@@ -159,6 +175,9 @@ pub fn parse_uuid(value: &[u8]) -> Option<[u8; 16]> {
 /// As `int8in` of PostgreSQL 16: blanks around, a sign, decimal or `0x` `0o` `0b` digits, `_` between digits.
 #[must_use]
 pub fn parse_integer(value: &[u8]) -> Option<i64> {
+    if let Some(number) = short_integer(value) {
+        return Some(number);
+    }
     let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c);
     let start = value.iter().position(|byte| !is_blank(byte))?;
     let end = value.iter().rposition(|byte| !is_blank(byte))? + 1;
@@ -168,6 +187,15 @@ pub fn parse_integer(value: &[u8]) -> Option<i64> {
         (b'+', digits) => unsigned(digits).and_then(|number| i64::try_from(number).ok()),
         _ => unsigned(trimmed).and_then(|number| i64::try_from(number).ok()),
     }
+}
+
+/// What most keys are: up to 18 digits and nothing else.
+#[inline]
+fn short_integer(value: &[u8]) -> Option<i64> {
+    if value.is_empty() || value.len() > 18 {
+        return None;
+    }
+    value.iter().try_fold(0_i64, |number, byte| byte.is_ascii_digit().then(|| number * 10 + i64::from(byte - b'0')))
 }
 
 /// The digits of an integer literal. Up to 2^64: more fits no key.

@@ -3,7 +3,53 @@
 use proptest::prelude::{Strategy, any, prop};
 use proptest::{prop_assert, prop_assert_eq, prop_oneof, proptest};
 
+use crate::sql::lexer::{Lexer, TokenKind};
+use crate::sql::literal::Literal;
 use crate::sql::template::{Scan, ScanError};
+
+/// What statements are made of, and what stops the scanner from stepping over it.
+const PIECES: [&str; 40] = [
+    " ",
+    "  ",
+    "\n",
+    "a",
+    "Bc_1",
+    "é",
+    "s",
+    "SET_CONFIG",
+    "e",
+    "U",
+    "n",
+    "x",
+    "1",
+    "42",
+    ".5",
+    "1.",
+    "..",
+    ".",
+    ",",
+    "(",
+    ")",
+    "[",
+    "]",
+    "=",
+    "<>",
+    "-",
+    "--",
+    "/",
+    "/*",
+    "*/",
+    "@",
+    "&",
+    "::",
+    ":=",
+    "'q'",
+    "''",
+    "\"Q\"",
+    "$1",
+    "$$d$$",
+    ";",
+];
 
 fn scanned(text: &str) -> Scan {
     let mut scan = Scan::new();
@@ -151,7 +197,55 @@ fn literal(kind: u8, choice: usize) -> &'static str {
     ALL[usize::from(kind)][choice % 4]
 }
 
+/// The template of a text that begins with SELECT, token by token; `None` where it has none or keeps its text.
+fn plain_template(text: &[u8]) -> Option<Vec<u8>> {
+    let mut lexer = Lexer::new(text, true);
+    let (mut template, mut end, mut depth) = (Vec::new(), 0, 0_u32);
+    while let Some(token) = lexer.next_token().ok()? {
+        let (start, bytes) = (token.start as usize, &text[token.start as usize..token.end as usize]);
+        match token.kind {
+            TokenKind::Mark(b';') if depth == 0 => return None,
+            TokenKind::Mark(b'(') => depth += 1,
+            TokenKind::Mark(b')') => depth = depth.saturating_sub(1),
+            TokenKind::UnicodeQuoted => return None,
+            _ if bytes.to_ascii_lowercase().windows(10).any(|part| part == b"set_config") => return None,
+            _ => {}
+        }
+        if start > end && end > 0 && token.kind != TokenKind::Mark(b';') {
+            template.push(b' ');
+        }
+        match token.kind {
+            TokenKind::Word => template.extend(bytes.to_ascii_lowercase()),
+            TokenKind::Literal(kind) => template.push(super::marker(kind)),
+            _ => template.extend(bytes),
+        }
+        end = token.end as usize;
+    }
+    Some(template)
+}
+
 proptest! {
+    #[test]
+    fn what_is_stepped_over_is_in_the_template(pieces in prop::collection::vec(prop::sample::select(PIECES.to_vec()), 0..24)) {
+        let text = format!("SELECT {}", pieces.concat());
+        let mut scan = Scan::new();
+        match plain_template(text.as_bytes()) {
+            Some(plain) => {
+                prop_assert!(scan.scan(text.as_bytes(), true).is_ok());
+                prop_assert_eq!(String::from_utf8_lossy(scan.template()), String::from_utf8_lossy(&plain));
+                let mut lexer = Lexer::new(text.as_bytes(), true);
+                let mut literals = Vec::new();
+                while let Ok(Some(token)) = lexer.next_token() {
+                    if let TokenKind::Literal(kind) = token.kind {
+                        literals.push(Literal { start: token.start, end: token.end, kind });
+                    }
+                }
+                prop_assert_eq!(scan.literals(), literals);
+            }
+            None => drop(scan.scan(text.as_bytes(), true)),
+        }
+    }
+
     /// Literals of the same kinds give the same template, whatever they are.
     #[test]
     fn literals_do_not_show(shape in shape(), one in prop::collection::vec(0..4_usize, 12), other in prop::collection::vec(0..4_usize, 12)) {

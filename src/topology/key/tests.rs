@@ -109,3 +109,19 @@ fn buckets_of_a_new_cluster_are_divisible() {
         assert_eq!(initial_buckets(shards), expected);
     }
 }
+
+#[test]
+fn a_number_in_few_digits_is_its_own_text() {
+    for key_type in [KeyType::SmallInt, KeyType::Integer, KeyType::BigInt] {
+        for input in
+            ["0", "7", "4242", "12345", "999999999", "1000000000", "999999999999999999", "9999999999999999999", "00", "042", "-1", "1 ", ""]
+        {
+            let expected = parse_integer(input.as_bytes()).map(|number| text(key_type.integer(number)));
+            if key_type.is_canonical(input.as_bytes()) {
+                assert_eq!(expected.as_deref(), Some(input), "{key_type:?}");
+            }
+        }
+        assert!(key_type.is_canonical(b"4242") && !key_type.is_canonical(b"042") && !key_type.is_canonical(b""));
+    }
+    assert!(!KeyType::Text.is_canonical(b"42") && !KeyType::SmallInt.is_canonical(b"32768"));
+}

@@ -13,6 +13,7 @@ pub mod gather;
 pub mod part;
 pub mod relay;
 pub mod scatter;
+mod translate;
 pub mod two_phase;
 
 pub use client::ClientIo;

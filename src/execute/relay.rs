@@ -5,8 +5,9 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, BytesMut};
 
-use crate::backend::connection::{Expected, Reply, STATEMENT_PREFIX, ServerConnection};
+use crate::backend::connection::{Expected, Reply, ServerConnection};
 use crate::execute::client::ClientIo;
+use crate::execute::translate::translated;
 use crate::execute::{closed, deadlock};
 use crate::wire::{ClientError, ServerError, SqlState, TransactionStatus, frame, from_server, to_server};
 
@@ -474,42 +475,4 @@ fn fail(
     }
     let translated = translated(body, names);
     Ok(translated.or(other).map_or(Verdict::Forward, Verdict::Rewrite))
-}
-
-/// The error's body as it would be had the server got the client's own text; `None` where that makes no difference.
-fn translated(body: &[u8], names: &dyn StatementNames) -> Option<Vec<u8>> {
-    let renamed = renamed(body, names);
-    match names.position_shift() {
-        0 => renamed,
-        shift => Some(shifted(renamed.as_deref().unwrap_or(body), shift)),
-    }
-}
-
-fn shifted(body: &[u8], shift: isize) -> Vec<u8> {
-    let mut out = Vec::with_capacity(body.len());
-    let mut rest = body;
-    while let Some(end) = memchr::memchr(0, rest).filter(|end| *end > 0) {
-        let (field, others) = rest.split_at(end + 1);
-        let position = std::str::from_utf8(&field[1..end]).ok().filter(|_| field[0] == b'P').and_then(|text| text.parse::<isize>().ok());
-        match position {
-            Some(position) => {
-                out.push(b'P');
-                out.extend_from_slice(position.saturating_sub(shift).max(1).to_string().as_bytes());
-                out.push(0);
-            }
-            None => out.extend_from_slice(field),
-        }
-        rest = others;
-    }
-    out.extend_from_slice(rest);
-    out
-}
-
-fn renamed(body: &[u8], names: &dyn StatementNames) -> Option<Vec<u8>> {
-    let start = memchr::memmem::find(body, STATEMENT_PREFIX.as_bytes())?;
-    let rest = body.get(start + STATEMENT_PREFIX.len()..)?;
-    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let id = std::str::from_utf8(rest.get(..digits)?).ok()?.parse().ok()?;
-    let name = names.client_name(id)?;
-    Some([body.get(..start)?, name, rest.get(digits..)?].concat())
 }

@@ -14,7 +14,7 @@ use crate::topology::{Shard, ShardId};
 /// A wave moves about so many bytes, so that no cutover waits for a pass over much.
 const WAVE_BYTES: u64 = 4 << 30;
 /// And at most so many buckets: every proxy reads them when the wave begins, and again when its owner is settled.
-const WAVE_BUCKETS: usize = 3_000;
+const WAVE_BUCKETS: usize = 5_000;
 const WAVES_MAX: usize = 60;
 
 /// What the operator asks for.

@@ -47,7 +47,7 @@ impl Plan {
                 let shards: Vec<ShardId> = split.parts.iter().map(|(shard, _)| *shard).collect();
                 known(buckets(split.plan.binding(), values, map), &shards)
             }
-            Route::Locked(_) => every(),
+            Route::Locked(_) | Route::Timed => every(),
             Route::Feed(plan) => match &plan.target {
                 FeedTarget::ByKey(_) => every(),
                 FeedTarget::Home => Concern::Nothing,

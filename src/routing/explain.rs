@@ -94,6 +94,7 @@ fn way(route: &Route, map: &ShardMap) -> (&'static str, Vec<ShardId>) {
         Route::Split(split) => ("split", split.parts.iter().map(|(shard, _)| *shard).collect()),
         Route::Feed(_) => ("feed", every()),
         Route::Locked(_) => ("locked", every()),
+        Route::Timed => ("timed", every()),
         Route::Copy(_) => ("copy", every()),
         Route::Sequence(_) => ("sequence", every()),
     }
@@ -102,7 +103,7 @@ fn way(route: &Route, map: &ShardMap) -> (&'static str, Vec<ShardId>) {
 /// Whether rows that are on two shards have to be told apart.
 fn reads_several(route: &Route) -> bool {
     match route {
-        Route::Scatter { .. } | Route::Gather(_) | Route::Each { .. } | Route::Feed(_) | Route::Locked(_) => true,
+        Route::Scatter { .. } | Route::Gather(_) | Route::Each { .. } | Route::Feed(_) | Route::Locked(_) | Route::Timed => true,
         Route::Copy(plan) => !plan.writes(),
         Route::Home | Route::Any | Route::One(_) | Route::Everywhere | Route::Split(_) | Route::Sequence(_) => false,
     }

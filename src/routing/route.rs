@@ -37,6 +37,8 @@ pub enum Route {
     Feed(Arc<FeedPlan>),
     /// A write of rows that queries in it lock: those run first, then it is planned with their rows, in one transaction.
     Locked(Arc<LockedPlan>),
+    /// Rows are locked, and the clock is named: to be planned again with a moment in the clock's place.
+    Timed,
     /// setval; on all shards if the sequence is a sharded table's.
     Sequence(Arc<Setting>),
     /// COPY of a table on several shards.

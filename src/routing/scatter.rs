@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::merge::emit::Execution;
 use crate::merge::{Amount, ColumnRef, MergePlan};
+use crate::routing::each::names_clock;
 use crate::routing::gather::GatherPlan;
 use crate::routing::merging::Merging;
 use crate::routing::owned::Ownership;
@@ -14,6 +15,7 @@ use crate::routing::splice::{Edit, edited, rows};
 use crate::routing::spread::Sought;
 use crate::sql::ast::{Body, Query};
 use crate::sql::classify::Form;
+use crate::sql::clock::CLOCK;
 use crate::sql::cursor::{Cursor, Tokens};
 use crate::sql::outline::Outline;
 use crate::topology::ShardMap;
@@ -233,6 +235,15 @@ pub(crate) fn plan(sought: &Sought<'_>, query: &Query) -> Result<ScatterPlan, St
         if merge.order.is_empty() { Picking::InTurn { skips } } else { Picking::First }
     });
     Ok(ScatterPlan { merge, edits, explained, fallback, unmergeable: Remembered::default(), owned, picks })
+}
+
+/// Whether a query that locks rows may be a scatter once a moment stands in the place of each use of the clock.
+pub(crate) fn waits_for_clock(sought: &Sought<'_>, query: &Query) -> bool {
+    let Body::Select(select) = &query.body else { return false };
+    let clock = sought.analyzer.facts.calls.iter().any(|(name, _)| CLOCK.contains(&name.as_str()));
+    // A column without a name of its own is called as its function.
+    let named = select.targets.iter().all(|target| target.alias.is_some() || !names_clock(&target.expr));
+    sought.form == Form::Plain && query.locking && clock && named
 }
 
 fn has_words(mut cursor: Cursor<'_>, words: &[&str]) -> bool {

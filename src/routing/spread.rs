@@ -36,6 +36,8 @@ pub(crate) enum Spread {
     Feed(Arc<FeedPlan>),
     /// Queries in it that lock rows run first.
     Locked(Arc<LockedPlan>),
+    /// It locks rows and names the clock: planned again with a moment in the clock's place.
+    Timed,
     /// COPY of a table on several shards.
     Copy(Arc<CopyPlan>),
 }
@@ -89,6 +91,7 @@ impl Spreading {
             if found.spread.is_none() {
                 match crate::routing::gather::plan(sought, query) {
                     Ok(plan) => found.spread = Some(Spread::Gather(Arc::new(plan))),
+                    Err(_) if scatter::waits_for_clock(sought, query) => found.spread = Some(Spread::Timed),
                     Err(reason) => found.not_provable.push(("gather", reason)),
                 }
             }
@@ -141,6 +144,7 @@ impl Spreading {
             Some(Spread::Split(plan)) => plan.split(values, map).map(|split| Route::Split(Arc::new(split))),
             Some(Spread::Feed(plan)) => Ok(Route::Feed(Arc::clone(plan))),
             Some(Spread::Locked(plan)) => Ok(Route::Locked(Arc::clone(plan))),
+            Some(Spread::Timed) => Ok(Route::Timed),
             Some(Spread::Copy(plan)) => Ok(Route::Copy(Arc::clone(plan))),
         }
     }

@@ -411,7 +411,7 @@ impl Session {
     }
 }
 
-fn types_context(types: &[u32]) -> u64 {
+pub(super) fn types_context(types: &[u32]) -> u64 {
     // FNV-1a: two lists of types are two contexts.
     types.iter().fold(0xcbf2_9ce4_8422_2325, |hash, oid| (hash ^ u64::from(*oid)).wrapping_mul(0x0000_0100_0000_01b3))
 }

@@ -124,9 +124,14 @@ impl Session {
             Route::Each { plan, .. } => plan.target == EachTarget::Reference,
             Route::Feed(plan) => plan.target == FeedTarget::Every,
             Route::Copy(plan) => **plan == CopyPlan::Same,
-            Route::Home | Route::Any | Route::One(_) | Route::Scatter { .. } | Route::Gather(_) | Route::Split(_) | Route::Locked(_) => {
-                false
-            }
+            Route::Home
+            | Route::Any
+            | Route::One(_)
+            | Route::Scatter { .. }
+            | Route::Gather(_)
+            | Route::Split(_)
+            | Route::Locked(_)
+            | Route::Timed => false,
         };
         if everywhere {
             self.touch_everywhere();

@@ -36,6 +36,7 @@ pub mod shared;
 mod spread;
 mod spread_prepared;
 mod spread_write;
+mod timed;
 mod transaction;
 
 use std::net::SocketAddr;

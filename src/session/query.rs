@@ -202,6 +202,7 @@ impl Session {
             | Route::Split(_)
             | Route::Feed(_)
             | Route::Locked(_)
+            | Route::Timed
             | Route::Sequence(_)
             | Route::Copy(_) => None,
         }

@@ -44,6 +44,7 @@ impl Session {
             Route::Scatter { plan, shards } => self.scatter(text, plan, (shards, access)).await,
             Route::Gather(plan) => self.gather(text, plan, access).await,
             Route::Each { .. } | Route::Split(_) | Route::Feed(_) | Route::Locked(_) => self.spread_write(text, route).await,
+            Route::Timed => self.timed(text).await,
             Route::Copy(plan) => self.copy_over(text, plan, access).await,
             Route::Sequence(setting) => self.set_sequence(text, setting).await,
             Route::Home | Route::Any | Route::One(_) => Ok(()),
@@ -69,7 +70,7 @@ impl Session {
     /// Whether the route's statement has to run in a transaction over its shards.
     pub(super) fn needs_transaction(route: &Route) -> bool {
         matches!(route, Route::Everywhere | Route::Each { .. } | Route::Split(_) | Route::Feed(_) | Route::Locked(_))
-            || matches!(route, Route::Gather(_) | Route::Sequence(_))
+            || matches!(route, Route::Gather(_) | Route::Sequence(_) | Route::Timed)
             || matches!(route, Route::Copy(plan) if plan.writes())
             || matches!(route, Route::Scatter { plan, .. } if plan.locks_some())
     }
@@ -91,6 +92,7 @@ impl Session {
             Route::Scatter { plan, shards } => self.execute_scatter(body, portal, (plan, shards)).await,
             Route::Gather(plan) => self.execute_gather(body, portal, plan).await,
             Route::Each { .. } | Route::Split(_) | Route::Feed(_) | Route::Locked(_) => self.execute_spread_write(body, portal).await,
+            Route::Timed => self.execute_timed(body, portal).await,
             Route::Copy(plan) => {
                 self.settle_order().await?;
                 self.copy_over(&portal.prepared.statement.text, plan, portal.access).await

@@ -23,6 +23,16 @@ select id from k_jobs where urgency < 0 limit 5 for update skip locked;
 select state from k_jobs where state = 'new' limit 5 for update skip locked;
 select state from k_jobs where state = 'new' limit 5 offset 28 for update;
 select state from k_jobs where state = 'new' limit 0 for update;
+--@ lock = for update | for update skip locked | for no key update of k_jobs nowait
+select id, due < current_timestamp as past from k_jobs where due <= now() order by urgency, id limit 3 {lock};
+select user_id, id from k_jobs where due < current_date - 1 and urgency > 80 and state = 'done' order by id for update;
+select id from k_jobs where due > now() for update;
+--@ bind _ 3, _ new, _ 10
+select id, $3::int + 1 as more from k_jobs where state = $2 and due < now() - interval '1 day' and due < statement_timestamp() order by due desc limit $1 for update skip locked;
+select id from k_jobs where due < now() and urgency / (id - id) = 1 order by id limit 1 for update;
+rollback;
+select id from k_jobs where due <= now() order by urgency, id limit 3 for update skip locked;
+begin;
 select state from k_jobs where state = 'new' limit all for update;
 --@ bind _ 3, _ 2
 select 1 from k_jobs limit $1 offset $2 for update skip locked;

@@ -5,7 +5,7 @@ use proptest::{prop_assert, prop_assert_eq, prop_oneof, proptest};
 
 use crate::sql::lexer::{Lexer, TokenKind};
 use crate::sql::literal::Literal;
-use crate::sql::template::{Scan, ScanError};
+use crate::sql::template::{Scan, ScanError, marker};
 
 /// What statements are made of, and what stops the scanner from stepping over it.
 const PIECES: [&str; 40] = [
@@ -216,7 +216,7 @@ fn plain_template(text: &[u8]) -> Option<Vec<u8>> {
         }
         match token.kind {
             TokenKind::Word => template.extend(bytes.to_ascii_lowercase()),
-            TokenKind::Literal(kind) => template.push(super::marker(kind)),
+            TokenKind::Literal(kind) => template.push(marker(kind)),
             _ => template.extend(bytes),
         }
         end = token.end as usize;

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-/// Most of a statement's memory is small, short-lived and of one thread: what this allocator is made for.
+/// Most of a statement's memory is small, short-lived and of one thread: what this allocator is made for. Its version 2, since the third keeps
+/// what is freed for a second: of an answer of ten million rows three times as much memory.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -5,12 +5,13 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use crate::backend::prepared::PreparedSet;
 use crate::backend::settings::SettingSet;
 use crate::net::Stream;
+use crate::net::buffer::consume;
 use crate::topology::Endpoint;
 use crate::wire::TransactionStatus;
 
@@ -147,8 +148,7 @@ impl ServerConnection {
         let before = self.output.len();
         while !self.output.is_empty() {
             match self.stream.poll_send(context, &self.output)? {
-                Poll::Ready(sent) if sent == self.output.len() => self.output.clear(),
-                Poll::Ready(sent) => self.output.advance(sent),
+                Poll::Ready(sent) => consume(&mut self.output, sent),
                 Poll::Pending => break,
             }
         }

@@ -11,6 +11,8 @@ use crate::{config, proxy};
 /// Reads the configuration and runs the proxy until it is told to stop.
 pub(crate) fn run(folder: &Path, new_session: bool) -> Result<u8> {
     start_logging();
+    // Each of the allocator's pages would take 2 MiB at its first byte. Where the kernel refuses, it is memory that is lost and no more.
+    let _ = nix::sys::prctl::set_thp_disable(true);
     if new_session {
         nix::unistd::setsid().context("leaving the session")?;
     }

@@ -3,11 +3,10 @@
 use std::io;
 use std::task::Poll;
 
-use bytes::Buf;
-
 use crate::backend::connection::ServerConnection;
 use crate::execute::client::ClientIo;
 use crate::execute::relay::RelayError;
+use crate::net::buffer::{consume, hand_over};
 use crate::wire::frame::{self, FrameError};
 use crate::wire::{ClientError, SqlState};
 
@@ -78,7 +77,7 @@ fn take_messages(client: &mut ClientIo, server: &mut ServerConnection, partial: 
     loop {
         if *partial > 0 {
             let taken = (*partial).min(client.input.len());
-            server.output.extend_from_slice(&client.input.split_to(taken));
+            hand_over(&mut client.input, &mut server.output, taken);
             *partial -= taken;
             if *partial > 0 {
                 return Ok(false);
@@ -89,18 +88,18 @@ fn take_messages(client: &mut ClientIo, server: &mut ServerConnection, partial: 
         match frame.tag {
             b'd' if !whole => {
                 *partial = frame.bytes - client.input.len();
-                server.output.extend_from_slice(&client.input);
-                client.input.clear();
+                let held = client.input.len();
+                hand_over(&mut client.input, &mut server.output, held);
                 return Ok(false);
             }
             _ if !whole => return Ok(false),
-            b'd' => server.output.extend_from_slice(&client.input.split_to(frame.bytes)),
+            b'd' => hand_over(&mut client.input, &mut server.output, frame.bytes),
             b'c' | b'f' => {
-                server.output.extend_from_slice(&client.input.split_to(frame.bytes));
+                hand_over(&mut client.input, &mut server.output, frame.bytes);
                 return Ok(true);
             }
             // As CopyGetData: Flush and Sync are ignored within COPY.
-            b'H' | b'S' => client.input.advance(frame.bytes),
+            b'H' | b'S' => consume(&mut client.input, frame.bytes),
             tag => return Err(CopyError::Message(tag)),
         }
     }

@@ -6,12 +6,11 @@ use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, BytesMut};
-
 use crate::backend::ServerConnection;
 use crate::execute::client::ClientIo;
 use crate::execute::copy::CopyError;
 use crate::execute::relay::RelayError;
+use crate::net::buffer::consume;
 use crate::routing::Refusal;
 use crate::routing::copy::{CopyKey, RowTarget};
 use crate::sql::copy::{DataError, LineLog, RowKind, Rows};
@@ -113,7 +112,7 @@ pub async fn share_out(
         } else {
             // What is left of a message is the COPY's still.
             let taken = partial.min(client.input.len());
-            client.input.advance(taken);
+            consume(&mut client.input, taken);
             partial -= taken;
         }
         if partial == 0
@@ -172,10 +171,11 @@ fn take_messages(
     loop {
         if *partial > 0 {
             let count = (*partial).min(client.input.len()).min(TAKEN_BYTES_MAX);
-            let data = client.input.split_to(count);
+            let shared = share(client.input.get(..count).unwrap_or_default(), receivers, sharing, line);
+            consume(&mut client.input, count);
             *partial -= count;
             taken += count;
-            if let Err(error) = share(&data, receivers, sharing, line) {
+            if let Err(error) = shared {
                 return Ok(Some(DataEnd::Refused(error)));
             }
             let full = receivers.iter().any(|receiver| receiver.server.output.len() >= UNSENT_BYTES_MAX);
@@ -186,12 +186,12 @@ fn take_messages(
         let Some(frame) = frame::peek_client(&client.input)? else { return Ok(None) };
         match frame.tag {
             b'd' => {
-                client.input.advance(frame::HEADER_BYTES);
+                consume(&mut client.input, frame::HEADER_BYTES);
                 *partial = frame.bytes - frame::HEADER_BYTES;
             }
             _ if client.input.len() < frame.bytes => return Ok(None),
             b'c' => {
-                client.input.advance(frame.bytes);
+                consume(&mut client.input, frame.bytes);
                 if let Sharing::ByKey { rows, .. } = sharing {
                     rows.finish();
                     if let Err(error) = share(&[], receivers, sharing, line) {
@@ -201,12 +201,12 @@ fn take_messages(
                 return Ok(Some(DataEnd::Done));
             }
             b'f' => {
-                let message: BytesMut = client.input.split_to(frame.bytes);
-                let reason = message.get(frame::HEADER_BYTES..frame.bytes - 1).unwrap_or_default();
-                return Ok(Some(DataEnd::Failed(reason.to_vec())));
+                let reason = client.input.get(frame::HEADER_BYTES..frame.bytes - 1).unwrap_or_default().to_vec();
+                consume(&mut client.input, frame.bytes);
+                return Ok(Some(DataEnd::Failed(reason)));
             }
             // As CopyGetData: Flush and Sync are ignored within COPY.
-            b'H' | b'S' => client.input.advance(frame.bytes),
+            b'H' | b'S' => consume(&mut client.input, frame.bytes),
             tag => return Err(CopyError::Message(tag)),
         }
     }

@@ -10,12 +10,13 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, BufMut, BytesMut};
+use bytes::{BufMut, BytesMut};
 
 use crate::backend::CancelSlot;
 use crate::backend::connection::{Reply, ServerConnection};
 use crate::execute::client::ClientIo;
 use crate::execute::relay::{RelayError, poll_watch_client};
+use crate::net::buffer::consume;
 use crate::wire::{ClientError, ServerError, SqlState, TransactionStatus, frame, from_server, to_server};
 
 /// Rows that may wait for the home server; then the sources wait.
@@ -290,7 +291,7 @@ impl Source<'_> {
                 row.write(&mut home.output);
             }
             self.begun = true;
-            self.server.input.advance(frame.bytes);
+            consume(&mut self.server.input, frame.bytes);
         }
         Ok(self.done)
     }
@@ -380,29 +381,30 @@ fn read_replies(server: &mut ServerConnection) -> Result<Option<Box<ServerError>
 
 /// Takes in one message that has come whole.
 fn reply(server: &mut ServerConnection, frame: frame::Frame) -> Result<Option<Box<ServerError>>, RelayError> {
-    let message = server.input.split_to(frame.bytes);
-    let body = message.get(frame::HEADER_BYTES..).unwrap_or_default();
+    let body = server.input.get(frame::HEADER_BYTES..frame.bytes).unwrap_or_default();
     let unexpected = || RelayError::Protocol(char::from(frame.tag));
-    match frame.tag {
+    let told = match frame.tag {
         b'Z' => {
             server.status = body.first().copied().and_then(TransactionStatus::from_byte).ok_or_else(unexpected)?;
             server.expected.pop_front().ok_or_else(unexpected)?;
-            Ok(None)
+            None
         }
         b'E' => {
             let error = Box::new(from_server::error(body).map_err(|_| unexpected())?);
             if matches!(error.severity.as_str(), "FATAL" | "PANIC") {
                 return Err(RelayError::Server { last_words: Some(error), cut: false });
             }
-            Ok(Some(error))
+            Some(error)
         }
         b'S' => {
             if let Ok((name, value)) = from_server::parameter_status(body) {
                 server.parameters.insert(name, value);
             }
-            Ok(None)
+            None
         }
-        b'C' | b'N' | b'A' | b'G' | b'H' | b'W' | b'c' | b'd' | b'T' | b'D' | b'I' => Ok(None),
-        _ => Err(unexpected()),
-    }
+        b'C' | b'N' | b'A' | b'G' | b'H' | b'W' | b'c' | b'd' | b'T' | b'D' | b'I' => None,
+        _ => return Err(unexpected()),
+    };
+    consume(&mut server.input, frame.bytes);
+    Ok(told)
 }

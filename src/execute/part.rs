@@ -7,6 +7,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use crate::backend::ServerConnection;
 use crate::execute::client::ClientIo;
 use crate::execute::relay::{Outcome, Progress, RelayError, Unnamed, poll_wait, scan};
+use crate::net::buffer::consume;
 use crate::wire::ServerError;
 use crate::wire::frame::{self, HEADER_BYTES};
 
@@ -80,23 +81,24 @@ fn sort(sink: &mut BytesMut, client: &mut ClientIo, keep: &mut Keep, part: &mut 
         if sink.len() < frame.bytes {
             return;
         }
-        let mut message = sink.split_to(frame.bytes);
+        let message = sink.get(..frame.bytes).unwrap_or_default();
         match frame.tag {
-            b'D' if keep.collect => part.rows.unsplit(message),
-            b'T' | b't' if keep.collect => part.described.unsplit(message),
+            b'D' if keep.collect => part.rows.extend_from_slice(message),
+            b'T' | b't' if keep.collect => part.described.extend_from_slice(message),
             b'T' | b'H' if !keep.description => {}
             b'T' if !keep.described.is_empty() => client.output.extend_from_slice(&keep.described),
             b'C' => part.tag = message.get(HEADER_BYTES..frame.bytes - 1).map(|tag| String::from_utf8_lossy(tag).into_owned()),
-            b'G' => part.copy_in = Some(message),
-            b'd' => copy_data(&mut message, &mut keep.copy, client),
+            b'G' => part.copy_in = Some(BytesMut::from(message)),
+            b'd' => copy_data(message, &mut keep.copy, client),
             // The caller tells them, once.
             b'E' | b'c' | b'n' | b't' => {}
-            _ => client.output.extend_from_slice(&message),
+            _ => client.output.extend_from_slice(message),
         }
+        consume(sink, frame.bytes);
     }
 }
 
-fn copy_data(message: &mut BytesMut, cut: &mut CopyCut, client: &mut ClientIo) {
+fn copy_data(message: &[u8], cut: &mut CopyCut, client: &mut ClientIo) {
     if std::mem::take(&mut cut.first_message) {
         return;
     }

@@ -3,12 +3,13 @@
 use std::io;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 
 use crate::backend::connection::{Expected, Reply, ServerConnection};
 use crate::execute::client::ClientIo;
 use crate::execute::translate::translated;
 use crate::execute::{closed, deadlock};
+use crate::net::buffer;
 use crate::wire::{ClientError, ServerError, SqlState, TransactionStatus, frame, from_server, to_server};
 
 /// Part of a row is sent on before the whole has arrived once this much of it has.
@@ -17,8 +18,6 @@ const PARTIAL_BYTES: usize = 64 * 1024;
 const UNSENT_BYTES_MAX: usize = 256 * 1024;
 /// What a client may send ahead while its statement runs; beyond, it waits in its socket.
 const AHEAD_BYTES_MAX: usize = 64 * 1024;
-/// A reply up to this length is copied, a longer one handed over with its buffer.
-const COPIED_BYTES_MAX: usize = 4 * 1024;
 
 /// Relaying ended in the middle.
 #[derive(Debug, thiserror::Error)]
@@ -202,7 +201,7 @@ pub(super) fn poll_wait(context: &mut Context<'_>, client: &mut ClientIo, server
     }
     while !client.corked && !client.keeps() && !client.output.is_empty() {
         match client.stream.poll_send(context, &client.output) {
-            Poll::Ready(Ok(sent)) => client.output.advance(sent),
+            Poll::Ready(Ok(sent)) => buffer::consume(&mut client.output, sent),
             Poll::Ready(Err(error)) => return Poll::Ready(Err(RelayError::Client(error))),
             Poll::Pending => return Poll::Pending,
         }
@@ -313,11 +312,11 @@ pub(super) fn scan(
             Verdict::Forward => position += frame.bytes,
             Verdict::Swallow => {
                 hand_over(sink, &mut server.input, &mut position);
-                server.input.advance(frame.bytes);
+                buffer::consume(&mut server.input, frame.bytes);
             }
             Verdict::Rewrite(body) => {
                 hand_over(sink, &mut server.input, &mut position);
-                server.input.advance(frame.bytes);
+                buffer::consume(&mut server.input, frame.bytes);
                 to_server::message(sink, frame.tag, |out| out.extend_from_slice(&body));
             }
             Verdict::CopyIn => {
@@ -363,18 +362,8 @@ fn skim(server: &ServerConnection, mut position: usize, outcome: &mut Outcome) -
 /// Moves the first `position` bytes to the client's buffer.
 fn hand_over(sink: &mut BytesMut, input: &mut BytesMut, position: &mut usize) {
     let count = std::mem::take(position);
-    if count == 0 {
-        return;
-    }
-    if sink.is_empty() && count > COPIED_BYTES_MAX {
-        *sink = input.split_to(count);
-        return;
-    }
-    sink.extend_from_slice(input.get(..count).unwrap_or_default());
-    if count == input.len() {
-        input.clear();
-    } else {
-        input.advance(count);
+    if count > 0 {
+        buffer::hand_over(input, sink, count);
     }
 }
 

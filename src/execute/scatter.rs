@@ -5,13 +5,14 @@
 use std::io;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 
 use crate::backend::connection::{Reply, ServerConnection};
 use crate::execute::client::ClientIo;
 use crate::execute::relay::{RelayError, check_kept, poll_watch_client};
 use crate::merge::Merger;
 use crate::merge::emit::{MergeError, Taken};
+use crate::net::buffer::{consume, hand_over};
 use crate::wire::frame::{self, HEADER_BYTES};
 use crate::wire::{ServerError, TransactionStatus, from_server};
 
@@ -226,14 +227,8 @@ fn pass_on(server: &mut ServerConnection, merger: &mut Merger<'_>, out: &mut Byt
         return false;
     }
     merger.passed(rows);
-    out.extend_from_slice(server.input.get(..position).unwrap_or_default());
-    consume(&mut server.input, position);
+    hand_over(&mut server.input, out, position);
     true
-}
-
-/// Takes bytes off a buffer; an empty one begins anew at its start, so that it does not grow.
-fn consume(buffer: &mut BytesMut, count: usize) {
-    if count == buffer.len() { buffer.clear() } else { buffer.advance(count) }
 }
 
 /// Follows one message of the protocol; `None`: it does not fit what is expected.

@@ -1,5 +1,6 @@
 //! Sockets: listeners, streams with or without TLS.
 
+pub mod buffer;
 pub mod connect;
 pub mod control;
 pub mod listener;

@@ -6,14 +6,16 @@ use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::{Buf, BytesMut};
+use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
+use crate::net::buffer::consume;
+
 /// Bytes that one read may add to a buffer: more than most statements and replies, small enough for thousands of clients.
 const READ_BYTES: usize = 8 * 1024;
-/// Memory that is taken when a read has brought so much that more is to be expected.
+/// Memory that is taken when a read has brought so much that more is to be expected, and the most that one read adds to it.
 const LONG_READ_BYTES: usize = 4 * READ_BYTES;
 
 /// A connection to a client or a server.
@@ -45,7 +47,7 @@ impl Stream {
     /// The poll form of [`Stream::read_some`].
     pub fn poll_read_some(&mut self, context: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
         if buffer.capacity() - buffer.len() >= READ_BYTES {
-            return pin!(self.read_buf(buffer)).poll(context);
+            return pin!(self.read_buf(&mut buffer.limit(LONG_READ_BYTES))).poll(context);
         }
         // What most reads bring is short: memory that all connections share takes it first.
         let mut scratch = [const { MaybeUninit::uninit() }; READ_BYTES];
@@ -102,7 +104,7 @@ impl Stream {
                 if sent == 0 {
                     return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
                 }
-                if sent == buffer.len() { buffer.clear() } else { buffer.advance(sent) }
+                consume(buffer, sent);
             }
             Poll::Ready(io::Result::Ok(()))
         })

@@ -204,6 +204,7 @@ fn table(name: &str, placement: Placement, columns: &[(&str, u32)]) -> Relation 
         volatile_default: matches!(*name, "id" | "made"),
         moment_default: *name == "made",
         generated: false,
+        unique: false,
     });
     Relation {
         schema: "public".to_owned(),

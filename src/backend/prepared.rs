@@ -34,6 +34,12 @@ impl PreparedSet {
         known
     }
 
+    /// Whether one more can be kept without another leaving.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.by_use.len() < self.by_use.cap().get()
+    }
+
     /// Notes a statement; the one that has to be closed for it, if there are too many.
     pub fn insert(&mut self, id: u64) -> Option<u64> {
         self.latest = id;

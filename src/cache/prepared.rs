@@ -46,8 +46,15 @@ impl PreparedRegistry {
     /// A statement of its own, as for the unnamed one.
     #[must_use]
     pub fn fresh(&self, text: Bytes, types: SmallVec<[u32; 8]>, literals: &[Literal]) -> Arc<Statement> {
+        let (id, name) = self.next_id();
+        Arc::new(Statement { id, name, text, types, literals: literals.to_vec() })
+    }
+
+    /// An id that no other statement has, and what servers know its statement by.
+    #[must_use]
+    pub fn next_id(&self) -> (u64, String) {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
-        Arc::new(Statement { id, name: statement_name(id), text, types, literals: literals.to_vec() })
+        (id, statement_name(id))
     }
 
     /// The statement of this text and these types that other clients have too.

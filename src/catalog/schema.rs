@@ -110,7 +110,9 @@ async fn columns<C: GenericClient>(
         "select a.attrelid, a.attname, a.atttypid, a.attnotnull, a.attidentity <> '',
                 case when a.attgenerated = '' then coalesce(pg_catalog.pg_get_expr(d.adbin, d.adrelid), t.typdefault) end,
                 case when t.typtype = 'd' then t.typbasetype else a.atttypid end,
-                pg_catalog.format_type(a.atttypid, a.atttypmod), coalesce(l.collisdeterministic, true), a.attgenerated <> ''
+                pg_catalog.format_type(a.atttypid, a.atttypmod), coalesce(l.collisdeterministic, true), a.attgenerated <> '',
+                exists (select from pg_catalog.pg_index i where i.indrelid = a.attrelid and i.indisunique and i.indisvalid and i.indimmediate
+                        and i.indpred is null and i.indnkeyatts = 1 and i.indkey[0] = a.attnum)
          from pg_catalog.pg_attribute a
          join pg_catalog.pg_class c on c.oid = a.attrelid
          join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -128,8 +130,8 @@ async fn columns<C: GenericClient>(
         let volatile_default = row.get(4) || default.is_some_and(|default| may_vary(default, functions));
         found.candidate.columns.push((name.clone(), key_type(row.get(6), row.get(7), row.get(8))));
         let moment_default = default.is_some_and(|default| is_of_moment(default, functions));
-        let (type_oid, not_null, generated) = (row.get(2), row.get(3), row.get(9));
-        found.columns.push(Column { name, type_oid, not_null, volatile_default, moment_default, generated });
+        let (type_oid, not_null, generated, unique) = (row.get(2), row.get(3), row.get(9), row.get(10));
+        found.columns.push(Column { name, type_oid, not_null, volatile_default, moment_default, generated, unique });
     }
     Ok(())
 }

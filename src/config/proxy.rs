@@ -173,6 +173,7 @@ fn session(reader: &Reader<'_>) -> SessionOptions {
             .number("cached_statement_bytes_max", 0..=64 * 1024 * 1024)
             .unwrap_or(default.cached_statement_bytes_max),
         prepared_max: reader.number("prepared_max", 1..=10_000_000).unwrap_or(default.prepared_max),
+        prepare_after: reader.number("prepare_after", 0..=1_000_000).unwrap_or(default.prepare_after),
         gather_bytes_max: reader.number("gather_bytes_max", 0..=1 << 40).unwrap_or(default.gather_bytes_max),
         kept_bytes_max: reader.number("kept_bytes_max", 1..=1 << 40).unwrap_or(default.kept_bytes_max),
         lock_wait_max: reader.milliseconds("lock_wait_max_ms", 1..=DAY_MS).unwrap_or(default.lock_wait_max),

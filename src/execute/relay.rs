@@ -132,6 +132,11 @@ pub trait StatementNames {
         false
     }
 
+    /// Whether the server was sent other words than the client's: then what is wrong with them is nobody's error.
+    fn is_reworded(&self) -> bool {
+        false
+    }
+
     /// How many characters our text of the statement is longer than the client's, before where an error may point.
     fn position_shift(&self) -> isize {
         0
@@ -435,6 +440,7 @@ fn fail(
     }
     // "cached plan must not change result type"
     let stale = error.code == SqlState::FEATURE_NOT_SUPPORTED && error.routine.as_deref() == Some("RevalidateCachedQuery");
+    let stale = stale || names.is_reworded() && error.code.is_of_text();
     let swallowed = expected.front().is_some_and(|front| !front.forward && front.reply == Reply::Query);
     outcome.swallowed_error |= swallowed;
     outcome.error.get_or_insert(error);

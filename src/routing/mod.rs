@@ -27,6 +27,7 @@ mod narrow;
 pub mod owned;
 mod parameter;
 pub mod plan;
+pub mod point;
 mod planner;
 pub mod refusal;
 mod matching;

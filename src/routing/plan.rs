@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::routing::decide::Decision;
+use crate::routing::point::PointRead;
 use crate::routing::refusal::Refusal;
 use crate::routing::route::{Hint, HintTarget, Route, Values};
 use crate::routing::sequence::SettingPlan;
@@ -50,6 +51,7 @@ pub struct Plan {
     /// It asks what the session has drawn from sequences.
     pub(crate) remembers: bool,
     pub(crate) sequence: Option<SettingPlan>,
+    pub point: Option<PointRead>,
 }
 
 /// Which hints of a shard or key the statement obeys.

@@ -6,6 +6,7 @@ use crate::routing::analyze::Analyzer;
 use crate::routing::decide::{Decision, decide};
 use crate::routing::facts::Facts;
 use crate::routing::plan::{Access, Hinted, Plan, Planner};
+use crate::routing::point::PointRead;
 use crate::routing::refusal::Refusal;
 use crate::routing::sequence::{self, SettingPlan};
 use crate::routing::spread::{Sought, Spreading};
@@ -61,6 +62,7 @@ impl Planner<'_> {
             notifies: false,
             remembers: false,
             sequence: None,
+            point: None,
         }
     }
 
@@ -102,6 +104,7 @@ impl Planner<'_> {
             notifies: calls(|name| name == "pg_notify"),
             remembers: calls(sequence::remembers),
             sequence,
+            point: if form == Form::Plain { PointRead::find(self, &statement, literals) } else { None },
             ..self.home(Command::Query)
         }
     }

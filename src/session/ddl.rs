@@ -221,6 +221,7 @@ impl Session {
             volatile_default: has_default,
             moment_default: has_default,
             generated: false,
+            unique: false,
         });
         let relation = Relation {
             schema: schema.to_owned(),

@@ -6,7 +6,9 @@ use bytes::BytesMut;
 
 use crate::backend::Reply;
 use crate::backend::connection::ServerConnection;
+use crate::cache::PreparedRegistry;
 use crate::execute::relay::{Outcome, Progress, RelayError, relay};
+use crate::routing::point::PointRead;
 use crate::routing::{Access, ParameterValues, Plan, Values};
 use crate::session::Session;
 use crate::session::failure::{End, Failure};
@@ -52,6 +54,7 @@ impl Session {
         self.statements.asks_again = false;
         self.statements.repeats_closed = false;
         self.statements.reads_replica = false;
+        self.statements.is_reworded = false;
         let finished = finished?;
         if !finished {
             input.unsplit(std::mem::take(&mut self.client.input));
@@ -85,9 +88,14 @@ impl Session {
         let values = Values { text, literals: self.scan.literals(), other_encoding: self.settings.other_encoding, ..Values::default() };
         let (shard, access) = self.express_target(&plan, &values)?;
         let mut link = self.spare_link(shard, access)?;
+        let point = plan.point.as_ref().filter(|point| point.has_come(self.shared.options.prepare_after));
+        let reworded = point.is_some_and(|point| queue_point(&mut link.server, point, &values, &self.shared.prepared));
+        if !reworded {
+            link.server.output.extend_from_slice(message);
+            link.server.expect(Reply::Query, true);
+        }
+        self.statements.is_reworded = reworded;
         self.statements.drop_unnamed();
-        link.server.output.extend_from_slice(message);
-        link.server.expect(Reply::Query, true);
         self.hold(link);
         Some(())
     }
@@ -260,6 +268,30 @@ fn first_message(input: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let frame = peek_client(input).ok()??;
     let (message, rest) = input.split_at_checked(frame.bytes)?;
     Some((frame.tag, message.get(HEADER_BYTES..)?, rest))
+}
+
+/// Queues a text as a prepared statement; the client sees what it would see of the text. False: it has to be sent as it is.
+fn queue_point(server: &mut ServerConnection, point: &PointRead, values: &Values<'_>, registry: &PreparedRegistry) -> bool {
+    let Some(key) = point.key(values) else { return false };
+    let (id, name) = point.prepared(|| registry.next_id());
+    if !server.prepared.has(id) {
+        if !server.prepared.has_room() {
+            return false;
+        }
+        let (text, types) = point.parse(values);
+        to_server::parse(&mut server.output, name.as_bytes(), &text, types);
+        server.expect(Reply::Parse(None, id), false);
+        server.prepared.insert(id);
+    }
+    to_server::bind_text(&mut server.output, name.as_bytes(), key);
+    server.expect(Reply::Bind, false);
+    server.output.extend_from_slice(DESCRIBE);
+    server.expect(Reply::Describe, true);
+    server.output.extend_from_slice(EXECUTE);
+    server.expect(Reply::Execute, true);
+    server.output.extend_from_slice(SYNC);
+    server.expect(Reply::Sync, true);
+    true
 }
 
 /// Queues the messages for a server that knows the statement as ours.

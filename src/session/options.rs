@@ -64,6 +64,8 @@ pub struct SessionOptions {
     pub cached_statement_bytes_max: usize,
     /// Prepared statements of one client; the next is refused with `54000`. 10,000 by default.
     pub prepared_max: usize,
+    /// How often a read of one row by its unique key comes as text before servers keep it prepared; 0: they never do. 5 by default.
+    pub prepare_after: u32,
     /// Rows that one statement may bring to the home shard; beyond, `53400`. 256 MiB by default.
     pub gather_bytes_max: usize,
     /// Rows of one statement that the proxy itself holds: of a query whose rows are shared out to be written, of a merged portal that the
@@ -87,6 +89,7 @@ impl Default for SessionOptions {
             templates_max: 10_000,
             cached_statement_bytes_max: 64 * 1024,
             prepared_max: 10_000,
+            prepare_after: 5,
             gather_bytes_max: 256 * 1024 * 1024,
             kept_bytes_max: 64 * 1024 * 1024,
             lock_wait_max: Duration::from_secs(5),

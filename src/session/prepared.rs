@@ -62,6 +62,8 @@ pub(super) struct ClientStatements {
     pub(super) asks_again: bool,
     /// See [`StatementNames::repeats_closed`].
     pub(super) repeats_closed: bool,
+    /// See [`StatementNames::is_reworded`].
+    pub(super) is_reworded: bool,
     /// See [`StatementNames::reads_replica`].
     pub(super) reads_replica: bool,
     cursors: HashMap<String, ShardId>,
@@ -175,6 +177,10 @@ impl StatementNames for ClientStatements {
 
     fn repeats_closed(&self) -> bool {
         self.repeats_closed
+    }
+
+    fn is_reworded(&self) -> bool {
+        self.is_reworded
     }
 
     fn reads_replica(&self) -> bool {

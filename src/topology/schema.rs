@@ -51,6 +51,8 @@ pub struct Column {
     pub moment_default: bool,
     /// GENERATED ALWAYS AS an expression: no value is given for it.
     pub generated: bool,
+    /// It alone is the key of a unique index over all rows.
+    pub unique: bool,
 }
 
 /// One relation of a user schema.

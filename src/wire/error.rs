@@ -42,6 +42,12 @@ impl SqlState {
     pub const CANNOT_CONNECT_NOW: Self = Self(*b"57P03");
     pub const INTERNAL_ERROR: Self = Self(*b"XX000");
 
+    /// Whether it says that something is wrong with a statement's words or values: never of a server's state, nor that somebody cancelled it.
+    #[must_use]
+    pub fn is_of_text(&self) -> bool {
+        matches!(self.0.first_chunk(), Some(b"0A" | b"22" | b"26" | b"42"))
+    }
+
     /// The five characters, as sent in the `C` field.
     #[must_use]
     pub fn as_str(&self) -> &str {

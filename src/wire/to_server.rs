@@ -37,6 +37,18 @@ pub fn bind(out: &mut BytesMut, portal: &[u8], statement: &[u8], tail: &[u8]) {
     });
 }
 
+/// Binds the unnamed portal to a statement of one parameter, both it and the rows in text.
+pub fn bind_text(out: &mut BytesMut, statement: &[u8], value: &[u8]) {
+    message(out, b'B', |out| {
+        string(out, b"");
+        string(out, statement);
+        out.put_slice(&[0, 0, 0, 1]);
+        out.put_u32(u32::try_from(value.len()).unwrap_or(u32::MAX));
+        out.put_slice(value);
+        out.put_slice(&[0, 0]);
+    });
+}
+
 pub fn describe_statement(out: &mut BytesMut, name: &[u8]) {
     message(out, b'D', |out| {
         out.put_u8(b'S');

@@ -19,6 +19,7 @@ mod moves;
 mod notifications;
 mod placement;
 mod plain;
+mod point_reads;
 mod refusals;
 mod replicas;
 mod reply;
@@ -67,6 +68,7 @@ const TESTS: &[(&str, Test)] = &[
     ("placement::impossible_tables_are_refused", placement::impossible_tables_are_refused),
     ("ddl::success_is_told_last", ddl::success_is_told_last),
     ("ddl::writes_everywhere_are_told_last", ddl::writes_everywhere_are_told_last),
+    ("point_reads::only_unique_keys_are_prepared", point_reads::only_unique_keys_are_prepared),
     ("replicas::a_session_reads_its_writes", replicas::a_session_reads_its_writes),
     ("replicas::some_reads_need_the_primary", replicas::some_reads_need_the_primary),
     ("refusals::right_or_refused", refusals::right_or_refused),

@@ -115,10 +115,11 @@ fn columns(schema: &Schema) -> Result<()> {
         let flag = |set: bool, text: &'static str| if set { text } else { "" };
         let columns = relation.columns.iter().map(|column| {
             format!(
-                "{} {}{}{}",
+                "{} {}{}{}{}",
                 column.name,
                 column.type_oid,
                 flag(column.not_null, " not null"),
+                flag(column.unique, " unique"),
                 flag(column.volatile_default, " volatile")
             )
         });

@@ -41,6 +41,7 @@ fn relation(name: &str, placement: Placement, key_oid: u32) -> Relation {
         volatile_default: false,
         moment_default: false,
         generated: false,
+        unique: name == "user_id",
     };
     Relation {
         schema: "public".to_owned(),

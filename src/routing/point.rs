@@ -102,6 +102,6 @@ fn plain(query: &Query) -> Option<&Select> {
 }
 
 fn is_unique(relation: &Relation, key: &str) -> bool {
-    let table = matches!(relation.kind, RelationKind::Table | RelationKind::PartitionedTable);
-    table && relation.columns.iter().any(|column| column.name == key && column.unique)
+    // A prepared plan of a partitioned table locks all its partitions.
+    relation.kind == RelationKind::Table && relation.columns.iter().any(|column| column.name == key && column.unique)
 }

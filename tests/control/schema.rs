@@ -18,7 +18,8 @@ create table by_vague (user_id text collate vague);
 create domain positive as bigint check (value > 0);
 create table by_domain (user_id positive);
 create table currencies (code text primary key, id int generated always as identity);
-create table logs (id serial, user_id bigint);
+create table logs (id serial, user_id bigint); create unique index on logs (user_id) where id > 0;
+create unique index on logs (id, user_id); create unique index on logs (user_id, (id + 1));
 create table plain (id int);
 create table tenants (id uuid default gen_random_uuid(), t text);
 create table other.\"Odd Name\" (\"User\" int, user_id bigint);
@@ -125,8 +126,8 @@ fn columns(schema: &Schema) -> Result<()> {
         });
         Ok(columns.collect())
     };
-    ensure!(described("users")? == ["user_id 20 not null", "name 25", "at 1184 volatile", "note 25"], "{:?}", described("users"));
-    ensure!(described("currencies")? == ["code 25 not null", "id 23 not null volatile"], "{:?}", described("currencies"));
+    ensure!(described("users")? == ["user_id 20 not null unique", "name 25", "at 1184 volatile", "note 25"], "{:?}", described("users"));
+    ensure!(described("currencies")? == ["code 25 not null unique", "id 23 not null volatile"], "{:?}", described("currencies"));
     ensure!(described("logs")? == ["id 23 not null volatile", "user_id 20"], "{:?}", described("logs"));
     ensure!(described("tenants")? == ["id 2950 volatile", "t 25"], "{:?}", described("tenants"));
     Ok(())

@@ -29,7 +29,9 @@ pub fn hand_over(from: &mut BytesMut, to: &mut BytesMut, count: usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use bytes::BytesMut;
+
+    use crate::net::buffer::hand_over;
 
     #[test]
     fn bytes_are_moved_whole_and_in_order() {

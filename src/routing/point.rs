@@ -10,6 +10,7 @@ use crate::routing::plan::Planner;
 use crate::routing::route::Values;
 use crate::sql::ast::{Body, Distinct, Expr, FromItem, Query, Select, Statement};
 use crate::sql::literal::{Literal, LiteralKind};
+use crate::topology::key::parse_uuid;
 use crate::topology::schema::{Relation, RelationKind};
 use crate::topology::{KeyType, Placement};
 
@@ -23,7 +24,7 @@ const STRING_TYPES: &[u32] = &[0];
 /// A read of columns of one table `WHERE key = literal`, the key being unique.
 #[derive(Debug)]
 pub struct PointRead {
-    integer: bool,
+    key_type: KeyType,
     seen: AtomicU32,
     /// Its id among prepared statements, and what servers know it by.
     prepared: OnceLock<(u64, String)>,
@@ -36,11 +37,6 @@ impl PointRead {
         let [FromItem::Table(table)] = select.from.as_slice() else { return None };
         let relation = planner.relation(&table.name).filter(|_| table.sample.is_none() && table.alias.columns.is_empty())?;
         let Placement::Sharded { key_column, key_type } = &relation.placement else { return None };
-        let integer = match key_type {
-            KeyType::SmallInt | KeyType::Integer | KeyType::BigInt => true,
-            KeyType::Text | KeyType::Varchar | KeyType::Uuid => false,
-            KeyType::Char => return None,
-        };
         let is_key = |expr: &Expr| matches!(expr, Expr::Column { name, .. } if name == key_column);
         let Some(Expr::Equal { left, right, null_safe: false }) = &select.filter else { return None };
         let by_key = is_key(left) && **right == Expr::Literal(0) || is_key(right) && **left == Expr::Literal(0);
@@ -49,8 +45,8 @@ impl PointRead {
             Expr::Column { name, .. } => relation.columns.iter().any(|column| column.name == *name),
             _ => false,
         });
-        let found = by_key && columns && literals.len() == 1 && is_unique(relation, key_column);
-        found.then(|| Self { integer, seen: AtomicU32::new(0), prepared: OnceLock::new() })
+        let found = by_key && columns && literals.len() == 1 && *key_type != KeyType::Char && is_unique(relation, key_column);
+        found.then(|| Self { key_type: *key_type, seen: AtomicU32::new(0), prepared: OnceLock::new() })
     }
 
     /// Counts one execution: whether there have been `often` before it; never when that is 0.
@@ -64,17 +60,26 @@ impl PointRead {
         often > 0 && seen >= often
     }
 
-    /// The key as the parameter's text.
+    /// The key as the parameter's text; `None` for what the text itself is asked for, as where the value is none of the type's. In another
+    /// encoding the same bytes may be other names.
     #[must_use]
     pub fn key<'v>(&self, values: &Values<'v>) -> Option<&'v [u8]> {
         let literal = values.literals.first()?;
         let source = literal.source(values.text);
-        if self.integer {
+        if values.other_encoding {
+            return None;
+        }
+        if self.is_integer() {
             let fits = literal.kind == LiteralKind::Integer && source.len() <= DIGITS_MAX && source.iter().all(u8::is_ascii_digit);
             return fits.then_some(source);
         }
         let inner = source.get(1..source.len().checked_sub(1)?)?;
-        (literal.kind == LiteralKind::Plain && memchr::memchr(b'\'', inner).is_none()).then_some(inner)
+        let is_value = self.key_type != KeyType::Uuid || parse_uuid(inner).is_some();
+        (literal.kind == LiteralKind::Plain && memchr::memchr(b'\'', inner).is_none() && is_value).then_some(inner)
+    }
+
+    fn is_integer(&self) -> bool {
+        matches!(self.key_type, KeyType::SmallInt | KeyType::Integer | KeyType::BigInt)
     }
 
     /// Its id and name among prepared statements; `next_id` gives it one.
@@ -89,7 +94,7 @@ impl PointRead {
         let (start, end) = values.literals.first().map_or((0, 0), |literal| (literal.start as usize, literal.end as usize));
         let part = |range| values.text.get(range).unwrap_or_default();
         let text = [part(0..start), b" $1 ", part(end..values.text.len())].concat();
-        (text, if self.integer { INTEGER_TYPES } else { STRING_TYPES })
+        (text, if self.is_integer() { INTEGER_TYPES } else { STRING_TYPES })
     }
 }
 

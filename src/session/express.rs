@@ -285,12 +285,7 @@ fn queue_point(server: &mut ServerConnection, point: &PointRead, values: &Values
     }
     to_server::bind_text(&mut server.output, name.as_bytes(), key);
     server.expect(Reply::Bind, false);
-    server.output.extend_from_slice(DESCRIBE);
-    server.expect(Reply::Describe, true);
-    server.output.extend_from_slice(EXECUTE);
-    server.expect(Reply::Execute, true);
-    server.output.extend_from_slice(SYNC);
-    server.expect(Reply::Sync, true);
+    queue_execution(server, true);
     true
 }
 
@@ -298,7 +293,12 @@ fn queue_point(server: &mut ServerConnection, point: &PointRead, values: &Values
 fn queue(server: &mut ServerConnection, name: &str, messages: &Extended<'_>) {
     to_server::bind(&mut server.output, b"", name.as_bytes(), messages.bind.tail);
     server.expect(Reply::Bind, true);
-    if messages.describe {
+    queue_execution(server, messages.describe);
+}
+
+/// Queues what comes behind Bind.
+fn queue_execution(server: &mut ServerConnection, describe: bool) {
+    if describe {
         server.output.extend_from_slice(DESCRIBE);
         server.expect(Reply::Describe, true);
     }
